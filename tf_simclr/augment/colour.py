@@ -1,0 +1,108 @@
+"""SimCLR's colour distortion as one affine map of the channels per view.
+
+Brightness, contrast, saturation and hue, in any order, and greyscale compose to `y = M x + t`, because the mean that contrast needs
+passes through affine maps too. Two things differ from applying `tf.image` operations one after the other: values are clipped to
+[0, 1] once at the end, and saturation and hue act in YIQ (as in `tfa.image.adjust_hsv_in_yiq`) instead of HSV.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+DRAWS = 10
+_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+_RGB = np.linalg.inv(_YIQ)
+_LUMA = np.array([0.2989, 0.5870, 0.1140])  # the weights of tf.image.rgb_to_grayscale
+
+
+def _diagonal(values, channels):
+    return values[:, None, None] * tf.eye(channels)[None]
+
+
+def _chroma_map(scale, angle):
+    """[B, 3, 3]: multiplies the chroma by `scale` and turns it by `angle` (radians) in YIQ."""
+    cos, sin, zero = scale * tf.cos(angle), scale * tf.sin(angle), tf.zeros_like(scale)
+    turn = tf.stack([tf.ones_like(scale), zero, zero, zero, cos, -sin, zero, sin, cos], axis=1)
+    return tf.constant(_RGB, tf.float32) @ tf.reshape(turn, [-1, 3, 3]) @ tf.constant(_YIQ, tf.float32)
+
+
+def sample_factors(draws, policy):
+    """Turns uniform draws into the parameters of the distortion.
+
+    Args:
+      draws: float32 [B, DRAWS] in [0, 1).
+      policy: has brightness, contrast, saturation, hue (strengths), jitter and grey (probabilities); a `FitConfig`.
+
+    Returns:
+      dict of brightness, contrast, saturation (factors, float32 [B], ≥ 0), hue (turns, float32 [B]), order (int32 [B, 4], a
+      permutation of the four operations), grey (bool [B]). Without jitter the factors are 1 and the hue is 0.
+    """
+    jitter = draws[:, 4] < policy.jitter
+    strengths = {"brightness": policy.brightness, "contrast": policy.contrast, "saturation": policy.saturation}
+    factors = {}
+    for i, (name, strength) in enumerate(strengths.items()):
+        low = max(0.0, 1.0 - strength)
+        factors[name] = tf.where(jitter, low + (1.0 + strength - low) * draws[:, i], 1.0)
+    factors["hue"] = tf.where(jitter, (2.0 * draws[:, 3] - 1.0) * policy.hue, 0.0)
+    factors["order"] = tf.argsort(draws[:, 5:9], axis=1)
+    factors["grey"] = draws[:, 9] < policy.grey
+    return factors
+
+
+def affine_map(factors, mean, channels):
+    """Composes the operations, in each image's own order, into one affine map.
+
+    Args:
+      factors: see `sample_factors`.
+      mean: float32 [B, C], mean of every channel before the distortion.
+      channels: 1 or 3; a grey image has no saturation, hue or greyscale.
+
+    Returns:
+      M float32 [B, C, C] and t float32 [B, C] with y = M x + t.
+    """
+    batch = tf.shape(mean)[0]
+    eye = tf.eye(channels, batch_shape=[batch])
+    one, zero = tf.ones([batch]), tf.zeros([batch])
+    colour = channels == 3
+    linear = tf.stack(
+        [
+            _diagonal(factors["brightness"], channels),
+            _diagonal(factors["contrast"], channels),
+            _chroma_map(factors["saturation"], zero) if colour else eye,
+            _chroma_map(one, 2.0 * np.pi * factors["hue"]) if colour else eye,
+        ],
+        axis=1,
+    )  # [B, 4, C, C]
+    matrix, offset = eye, tf.zeros([batch, channels])
+    for step in range(4):
+        operation = factors["order"][:, step]
+        # Contrast pulls towards the mean of the image as the operations before it left it.
+        current = tf.linalg.matvec(matrix, mean) + offset
+        pull = tf.where((operation == 1)[:, None], (1.0 - factors["contrast"][:, None]) * current, 0.0)
+        m = tf.gather(linear, operation, batch_dims=1)
+        matrix, offset = m @ matrix, tf.linalg.matvec(m, offset) + pull
+    if colour:
+        luma = tf.constant(np.tile(_LUMA, (3, 1)), tf.float32)[None]
+        grey = factors["grey"]
+        offset = tf.where(grey[:, None], tf.linalg.matvec(luma, offset), offset)
+        matrix = tf.where(grey[:, None, None], luma @ matrix, matrix)
+    return matrix, offset
+
+
+def distort(images, factors):
+    """Applies the distortion and clips to [0, 1].
+
+    Args:
+      images: float32 [B, H, W, C] in [0, 1], C 1 or 3.
+      factors: see `sample_factors`.
+
+    Returns:
+      float32 [B, H, W, C] in [0, 1].
+    """
+    channels = images.shape[-1]
+    matrix, offset = affine_map(factors, tf.reduce_mean(images, axis=[1, 2]), channels)
+    if channels == 1:
+        out = images * matrix[:, None] + offset[:, None, None, :]
+    else:
+        flat = tf.reshape(images, [tf.shape(images)[0], -1, channels])
+        out = tf.reshape(tf.matmul(flat, matrix, transpose_b=True), tf.shape(images)) + offset[:, None, None, :]
+    return tf.clip_by_value(out, 0.0, 1.0)

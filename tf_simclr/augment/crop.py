@@ -1,0 +1,85 @@
+"""Random crop, resize and flip as two small matrices per image: Y = A_h X A_wᵀ.
+
+SimCLR's crop (Chen et al. 2020, appendix A): area uniform in [min_area, 1], aspect ratio uniform in [3/4, 4/3], resized to the output.
+"""
+
+import tensorflow as tf
+
+ATTEMPTS = 8
+DRAWS = 2 * ATTEMPTS + 3
+_ASPECT = (3.0 / 4.0, 4.0 / 3.0)
+
+
+def sample_boxes(draws, heights, widths, min_area, flip):
+    """Turns uniform draws into crop boxes; the first of eight attempts that fits is taken, else the whole image.
+
+    Args:
+      draws: float32 [B, DRAWS] in [0, 1).
+      heights, widths: float32 [B], the images' sides in pixels.
+      min_area: least area of a crop as a share of the image's, in (0, 1].
+      flip: probability of a horizontal flip, in [0, 1].
+
+    Returns:
+      boxes float32 [B, 4]: top, left, height, width in pixels (fractional); flips bool [B].
+    """
+    area = (min_area + (1.0 - min_area) * draws[:, :ATTEMPTS]) * (heights * widths)[:, None]
+    aspect = _ASPECT[0] + (_ASPECT[1] - _ASPECT[0]) * draws[:, ATTEMPTS : 2 * ATTEMPTS]
+    w, h = tf.sqrt(area * aspect), tf.sqrt(area / aspect)
+    fits = (w <= widths[:, None]) & (h <= heights[:, None])
+    first = tf.argmax(tf.cast(fits, tf.int32), axis=1)
+    some = tf.reduce_any(fits, axis=1)
+    h = tf.where(some, tf.gather(h, first, batch_dims=1), heights)
+    w = tf.where(some, tf.gather(w, first, batch_dims=1), widths)
+    top, left = draws[:, -3] * (heights - h), draws[:, -2] * (widths - w)
+    return tf.stack([top, left, h, w], axis=1), draws[:, -1] < flip
+
+
+def resampling_matrix(start, length, pixels, size, reverse=None):
+    """The matrix that resamples an interval of a row of pixels, bilinear and antialiased when it shrinks.
+
+    Equal to `tf.image.resize(row[start:start + length], antialias=True)` for whole start and length.
+
+    Args:
+      start, length: float32 [B], the interval in pixels.
+      pixels: int, pixels in the row (may be a scalar tensor).
+      size: int, samples taken.
+      reverse: bool [B], mirror the samples; None for never.
+
+    Returns:
+      float32 [B, size, pixels]; rows sum to 1.
+    """
+    sample = tf.range(size, dtype=tf.float32)[None, :]
+    if reverse is not None:
+        sample = tf.where(reverse[:, None], size - 1.0 - sample, sample)
+    scale = length[:, None] / size
+    centre = start[:, None] + (sample + 0.5) * scale - 0.5
+    pixel = tf.range(tf.cast(pixels, tf.float32))
+    distance = tf.abs(centre[:, :, None] - pixel) / tf.maximum(scale, 1.0)[:, :, None]
+    inside = (pixel >= tf.floor(start)[:, None]) & (pixel < tf.math.ceil(start + length)[:, None])
+    weights = tf.maximum(1.0 - distance, 0.0) * tf.cast(inside, tf.float32)[:, None, :]
+    return weights / tf.reduce_sum(weights, axis=2, keepdims=True)
+
+
+def crop_resize_flip(images, boxes, flips, size):
+    """Crops, resizes and flips a batch.
+
+    Args:
+      images: uint8 or float [B, H, W, C] in 0–255.
+      boxes: float32 [B, 4], see `sample_boxes`.
+      flips: bool [B].
+      size: int, side of the square output in pixels.
+
+    Returns:
+      float32 [B, size, size, C] in [0, 1].
+    """
+    shape = tf.shape(images)
+    height, width, channels = shape[1], shape[2], images.shape[3]
+    rows = resampling_matrix(boxes[:, 0], boxes[:, 2], height, size)
+    columns = resampling_matrix(boxes[:, 1], boxes[:, 3], width, size, flips)
+    pixels = tf.cast(images, tf.float32) * (1.0 / 255.0)
+    shrunk = tf.matmul(rows, tf.reshape(pixels, [-1, height, width * channels]))
+    if channels == 1:
+        out = tf.matmul(tf.reshape(shrunk, [-1, size, width]), columns, transpose_b=True)
+    else:
+        out = tf.einsum("bjw,biwc->bijc", columns, tf.reshape(shrunk, [-1, size, width, channels]))
+    return tf.reshape(out, [-1, size, size, channels])

@@ -1,0 +1,61 @@
+"""Random numbers as a function of (seed, position, view): no generator state anywhere.
+
+Threefry-2x32 with 20 rounds (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), written in
+ordinary integer operations, so that a draw is the same bit for bit on host, accelerator, eagerly, in a graph and under XLA.
+"""
+
+import tensorflow as tf
+
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = 0x1BD11BDA
+
+
+def _rotate(x, bits):
+    return tf.bitwise.bitwise_or(
+        tf.bitwise.left_shift(x, tf.constant(bits, tf.uint32)), tf.bitwise.right_shift(x, tf.constant(32 - bits, tf.uint32))
+    )
+
+
+def threefry(key, counter):
+    """Encrypts a counter of two words under a key of two words.
+
+    Args:
+      key: two uint32 tensors that broadcast against the counter.
+      counter: two uint32 tensors of one shape.
+
+    Returns:
+      Two uint32 tensors of the counter's shape, uniform over all 32-bit words.
+    """
+    parity = tf.bitwise.bitwise_xor(tf.bitwise.bitwise_xor(key[0], key[1]), tf.constant(_PARITY, tf.uint32))
+    keys = (key[0], key[1], parity)
+    x, y = counter[0] + keys[0], counter[1] + keys[1]
+    for block in range(5):
+        for bits in _ROTATIONS[block % 2]:
+            x = x + y
+            y = tf.bitwise.bitwise_xor(_rotate(y, bits), x)
+        x = x + keys[(block + 1) % 3]
+        y = y + keys[(block + 2) % 3] + tf.constant(block + 1, tf.uint32)
+    return x, y
+
+
+def uniform(seed, positions, view, count):
+    """Independent uniform draws for every position of the training sequence.
+
+    Args:
+      seed: int, the run's seed.
+      positions: int64 [B], positions in the sequence of training examples, ≥ 0.
+      view: int, which view of the image the draws are for (views of one position are independent).
+      count: int, draws per position, at most 4,096.
+
+    Returns:
+      float32 [B, count] in [0, 1), a function of the arguments alone.
+    """
+    positions = tf.convert_to_tensor(positions, tf.int64)
+    pairs = (count + 1) // 2
+    low = tf.cast(tf.bitwise.bitwise_and(positions, tf.constant(0xFFFFFFFF, tf.int64)), tf.uint32)
+    high = tf.cast(tf.bitwise.right_shift(positions, tf.constant(32, tf.int64)), tf.uint32) * 4096
+    draws = tf.cast(tf.range(pairs), tf.uint32)[None, :]
+    counter = (tf.repeat(low[:, None], pairs, axis=1), high[:, None] + draws)
+    key = (tf.constant(seed & 0xFFFFFFFF, tf.uint32), tf.constant(view, tf.uint32))
+    words = tf.concat(threefry(key, counter), axis=1)[:, :count]
+    return tf.cast(tf.bitwise.right_shift(words, tf.constant(8, tf.uint32)), tf.float32) * (1.0 / (1 << 24))

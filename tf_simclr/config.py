@@ -1,0 +1,271 @@
+"""Settings as frozen dataclasses: name, type, default, help and bounds are written once, here.
+
+The command line (`cli.py`) turns the fields into flags; the library only ever sees these objects.
+This file imports neither TensorFlow nor NumPy, so that `--help` answers at once.
+
+Sources of the defaults: the SimCLRv2 paper (arXiv 2006.10029), sections 3 and 4 and its appendix.
+"""
+
+import dataclasses
+import json
+import typing
+
+from tf_simclr.errors import UsageError
+
+STAGES = ("pretrain", "linear_eval", "finetune", "distill", "evaluate", "export", "pipeline")
+METHODS = ("supervised", "linear_eval", "finetune", "self_distill", "student")
+DEPTHS = (10, 18, 34, 50, 101, 152, 200)
+
+
+def option(default, help, *, choices=None, low=None, high=None, above=None, flag=None):
+    """A dataclass field with what the command line and the validation need to know about it.
+
+    Args:
+      default: the default value; its annotation gives the type.
+      help: one sentence for `--help`.
+      choices: the values allowed, for names and enumerations.
+      low, high: inclusive bounds.
+      above: exclusive lower bound.
+      flag: the flag's name, when it cannot be the field's name.
+    """
+    metadata = {"help": help, "choices": choices, "low": low, "high": high, "above": above, "flag": flag}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where images and labels come from, and which labels may be used."""
+
+    dataset: str = option(
+        "fashion_mnist_8k", "fashion_mnist_8k (bundled), idx, npz, folder, or tfds:NAME such as tfds:cifar10"
+    )
+    data_dir: str = option("", "directory (idx, folder, prepared tfds) or file (npz) that holds the data")
+    eval_data_dir: str = option("", "separate labelled evaluation data, of the same kind as --data_dir")
+    eval_on: str = option(
+        "test", "score on the test split, or on a stratified hold-out of the training split", choices=("test", "holdout")
+    )
+    holdout_fraction: float = option(0.125, "share of the training split held out by --eval_on=holdout", above=0, high=0.9)
+    labels_per_class: int = option(0, "use this many labels of every class (0: not limited this way)", low=0)
+    num_labels: int = option(0, "use this many labels in all, balanced over the classes (0: not limited)", low=0)
+    label_fraction: float = option(0.0, "use this share of the labels, balanced over classes (0: not limited)", low=0, high=1)
+    label_seed: int = option(1, "seed of the label draw, by MixMatch's protocol", low=0, high=2**32 - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The encoder and its projection head (paper, section 2 and appendix)."""
+
+    depth: int = option(18, "ResNet depth", choices=DEPTHS)
+    width: float = option(1.0, "width multiplier of the encoder; fractions allowed", above=0)
+    sk: bool = option(False, "selective kernels, in basic and bottleneck blocks")
+    stem: str = option(
+        "auto", "first layers; auto: cifar up to 32 px, else imagenet", choices=("auto", "cifar", "cifar2", "imagenet")
+    )
+    image_size: int = option(0, "side of the square network input in pixels (0: that of the data)", low=0)
+    channels: int = option(0, "1 grey, 3 RGB (0: those of the data)", choices=(0, 1, 3))
+    head_layers: int = option(3, "layers of the projection head", low=1)
+    head_width: int = option(0, "width of its hidden layers (0: the encoder's output width)", low=0)
+    head_dim: int = option(128, "width of its output z", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class FitConfig:
+    """One stretch of training: update rule, duration and views. Each training stage has one."""
+
+    optimizer: str = option("lars", "update rule", choices=("lars", "sgd", "adamw", "lamb"))
+    learning_rate: float = option(0.1, "peak learning rate before scaling", above=0)
+    lr_scaling: str = option(
+        "sqrt", "multiply the rate by 1 (none), batch/256 (linear) or the root of the batch (sqrt)",
+        choices=("none", "linear", "sqrt"),
+    )  # fmt: skip
+    momentum: float = option(0.9, "momentum of lars and sgd", low=0, high=1)
+    weight_decay: float = option(1e-4, "weight decay; never on BatchNorm and biases", low=0)
+    batch_size: int = option(512, "images per step over all replicas", low=1)
+    epochs: float = option(100.0, "duration in passes over the images", low=0)
+    steps: int = option(0, "duration in steps (0: use the epochs)", low=0)
+    warmup: float = option(0.05, "share of the steps spent on linear warm-up", low=0, high=1)
+    crop_min_area: float = option(0.08, "least area of a random crop, as a share of the image", above=0, high=1)
+    flip: float = option(0.5, "probability of a horizontal flip", low=0, high=1)
+    jitter: float = option(0.0, "probability of colour jitter", low=0, high=1)
+    brightness: float = option(0.8, "strength of the brightness jitter: factor in 1±s", low=0)
+    contrast: float = option(0.8, "strength of the contrast jitter: factor in 1±s", low=0)
+    saturation: float = option(0.8, "strength of the saturation jitter: factor in 1±s", low=0)
+    hue: float = option(0.2, "strength of the hue jitter: turns of ±s", low=0, high=0.5)
+    grey: float = option(0.0, "probability of dropping the colour", low=0, high=1)
+    blur: float = option(0.0, "probability of a Gaussian blur", low=0, high=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainConfig(FitConfig):
+    """Contrastive pretraining (paper, section 2 and appendix B.1)."""
+
+    jitter: float = option(0.8, "probability of colour jitter", low=0, high=1)
+    grey: float = option(0.2, "probability of dropping the colour", low=0, high=1)
+    blur: float = option(0.5, "probability of a Gaussian blur", low=0, high=1)
+    temperature: float = option(0.1, "temperature of NT-Xent", above=0)
+    probe_every: float = option(10.0, "epochs between online k-NN and linear probes (0: none)", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneConfig(FitConfig):
+    """Fine-tuning from a layer of the projection head (paper, section 2 and appendix B.2)."""
+
+    learning_rate: float = option(0.005, "peak learning rate before scaling", above=0)
+    weight_decay: float = option(0.0, "weight decay; never on BatchNorm and biases", low=0)
+    batch_size: int = option(256, "images per step over all replicas", low=1)
+    epochs: float = option(60.0, "duration in passes over the labelled images", low=0)
+    warmup: float = option(0.0, "share of the steps spent on linear warm-up", low=0, high=1)
+    selector: int = option(1, "head layer to fine-tune from; 0: the pooled features", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class SupervisedConfig(FinetuneConfig):
+    """The baseline: the same labels, the same network, no pretraining."""
+
+    learning_rate: float = option(0.1, "peak learning rate before scaling", above=0)
+    weight_decay: float = option(1e-4, "weight decay; never on BatchNorm and biases", low=0)
+    selector: int = option(0, "hidden layers between the pooled features and the classifier", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearEvalConfig:
+    """A logistic regression on frozen features."""
+
+    selector: int = option(0, "layer whose output is classified; 0: the pooled features", low=0)
+    l2: float = option(0.0, "weight penalty (0: chosen by cross-validation on the labels in use)", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillConfig(FitConfig):
+    """Distillation from a fine-tuned teacher (paper, section 2, equations 2 and 3)."""
+
+    epochs: float = option(400.0, "duration in passes over the images", low=0)
+    temperature: float = option(0.1, "temperature of the teacher's and the student's softmax", above=0)
+    alpha: float = option(1.0, "weight of the unlabelled term; 1: unlabelled only, 0: labelled only", low=0, high=1)
+    init: str = option("teacher", "the student starts from the teacher's weights or at random", choices=("teacher", "random"))
+    selector: int = option(-1, "hidden head layers under the student's classifier (-1: as the teacher)", low=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class StudentConfig(DistillConfig):
+    """Distillation into another, usually smaller, architecture."""
+
+    temperature: float = option(1.0, "temperature of the teacher's and the student's softmax", above=0)
+    init: str = option("random", "the student's first weights", choices=("random",))
+    depth: int = option(0, "the student's ResNet depth (0: as the teacher)", choices=(0,) + DEPTHS)
+    width: float = option(0.0, "the student's width multiplier (0: as the teacher)", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One run. Everything needed to run it again; saved as `config.json` in the run directory."""
+
+    stage: str = option("pretrain", "what to do", choices=STAGES)
+    run_dir: str = option("", "directory of this run (empty: runs/DATASET/STAGE)")
+    from_run: str = option("", "run directory of the earlier stage", flag="from")
+    seed: int = option(1, "seed of weights, order and views", low=0, high=2**31 - 1)
+    checkpoint_every: int = option(500, "steps between checkpoints", low=1)
+    keep_checkpoints: int = option(2, "how many checkpoints are kept", low=1)
+    strategy: str = option("auto", "replicas: one, mirrored (all local devices), auto", choices=("auto", "one", "mirrored"))
+    eval_batch_size: int = option(500, "images per step when nothing is trained", low=1)
+    methods: str = option(",".join(METHODS), "what --stage=pipeline compares, after pretraining")
+    label_seeds: str = option("1", "label draws that --stage=pipeline repeats every method on")
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    pretrain: PretrainConfig = dataclasses.field(default_factory=PretrainConfig)
+    supervised: SupervisedConfig = dataclasses.field(default_factory=SupervisedConfig)
+    linear_eval: LinearEvalConfig = dataclasses.field(default_factory=LinearEvalConfig)
+    finetune: FinetuneConfig = dataclasses.field(default_factory=FinetuneConfig)
+    distill: DistillConfig = dataclasses.field(default_factory=DistillConfig)
+    student: StudentConfig = dataclasses.field(default_factory=StudentConfig)
+
+    def __post_init__(self):
+        """Raises UsageError for a value outside its choices or bounds, or a combination that cannot be."""
+        for section in sections(self).values():
+            for field in options(section):
+                check(field, getattr(section, field.name))
+        d = self.data
+        given = [n for n in ("labels_per_class", "num_labels", "label_fraction") if getattr(d, n)]
+        if len(given) > 1:
+            raise UsageError(f"at most one of labels_per_class, num_labels and label_fraction is allowed, got {' and '.join(given)}; drop all but one")
+        if self.finetune.selector > self.model.head_layers:
+            raise UsageError(f"finetune_selector must be at most head_layers={self.model.head_layers}, got {self.finetune.selector}")
+        for name in self.method_names:
+            if name not in METHODS:
+                raise UsageError(f"methods must be among {', '.join(METHODS)}, got {name!r}")
+        self.label_seed_list  # noqa: B018 (validates)
+
+    @property
+    def method_names(self):
+        """The methods of a pipeline, as a tuple of names."""
+        return tuple(n for n in self.methods.replace(" ", "").split(",") if n)
+
+    @property
+    def label_seed_list(self):
+        """The label seeds of a pipeline, as a tuple of integers."""
+        try:
+            return tuple(int(s) for s in self.label_seeds.split(","))
+        except ValueError:
+            raise UsageError(f"label_seeds must be whole numbers with commas between them, got {self.label_seeds!r}") from None
+
+
+def options(section):
+    """The fields of a section (instance or class) that a user can set, in order."""
+    return [f for f in dataclasses.fields(section) if "help" in f.metadata]
+
+
+def sections(config):
+    """The sections of a configuration by name; the top level is ''."""
+    named = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if dataclasses.is_dataclass(f.type)}
+    return {"": config, **named}
+
+
+def check(field, value):
+    """Raises UsageError when a value is outside its field's type, choices or bounds."""
+    name = field.metadata["flag"] or field.name
+    allowed = (int, float) if field.type is float else field.type
+    if not isinstance(value, allowed) or (isinstance(value, bool) and field.type is not bool):
+        raise UsageError(f"{name} must be {field.type.__name__}, got {value!r}")
+    m = field.metadata
+    if m["choices"] is not None and value not in m["choices"]:
+        raise UsageError(f"{name} must be one of {', '.join(map(str, m['choices']))}, got {value!r}")
+    bounds = (("low", "at least", lambda b: value >= b), ("high", "at most", lambda b: value <= b), ("above", "above", lambda b: value > b))
+    for key, words, holds in bounds:
+        if m[key] is not None and not holds(m[key]):
+            raise UsageError(f"{name} must be {words} {m[key]}, got {value}")
+
+
+def replace(config, **changes):
+    """A changed copy. Keys are `field`, or `section.field` written `section__field`.
+
+    Raises UsageError for an unknown name.
+    """
+    top, nested = {}, {}
+    for key, value in changes.items():
+        section, _, name = key.rpartition("__")
+        target = sections(config).get(section)
+        if target is None or not hasattr(target, name):
+            raise UsageError(f"unknown setting {key!r}; known: fields of tf_simclr.Config and section__field")
+        (nested.setdefault(section, {}) if section else top)[name] = value
+    built = {name: dataclasses.replace(getattr(config, name), **values) for name, values in nested.items()}
+    return dataclasses.replace(config, **top, **built)
+
+
+def to_json(config):
+    """The configuration as JSON text that `from_json` reads back."""
+    return json.dumps(dataclasses.asdict(config), indent=2)
+
+
+def from_dict(cls, values, where="config"):
+    """Builds a (nested) dataclass from plain data; unknown keys are refused by name."""
+    hints = typing.get_type_hints(cls)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise UsageError(f"unknown key {unknown[0]!r} in {where}; known keys: {', '.join(hints)}")
+    built = {k: from_dict(hints[k], v, f"{where}.{k}") if dataclasses.is_dataclass(hints[k]) else v for k, v in values.items()}
+    return cls(**built)
+
+
+def from_json(text):
+    """The configuration that `to_json` wrote. Raises UsageError for unknown keys."""
+    return from_dict(Config, json.loads(text))

@@ -1,0 +1,103 @@
+"""From a source to batches of views, by position: the one way in which images reach a model."""
+
+import tensorflow as tf
+
+from tf_simclr.augment import views
+from tf_simclr.augment.random import uniform
+from tf_simclr.data import decode
+from tf_simclr.data.order import example_at
+
+LABELLED_STREAM = 1
+
+
+def match_channels(images, channels):
+    """Grey to RGB by repetition, RGB to grey by luma; images uint8 or float [..., C] with C in (1, 3)."""
+    if images.shape[-1] == channels:
+        return images
+    if channels == 3:
+        return tf.repeat(images, 3, axis=-1)
+    return tf.image.rgb_to_grayscale(images)
+
+
+def training_batches(source, *, spec, policy, seed, batch_size, start, stop, view_count=1, stream=0):
+    """Batches of augmented views for steps `start` to `stop`.
+
+    Args:
+      source: a `Source` of N ≥ 1 images.
+      spec: a resolved `ModelConfig`; image_size and channels of the views.
+      policy: a `FitConfig`, see `augment.views.make_view`.
+      seed: int, the run's seed.
+      batch_size: B, over all replicas.
+      start, stop: first step and the step after the last one.
+      view_count: independent views of every image.
+      stream: independent sequence number within the run.
+
+    Returns:
+      tf.data.Dataset of dicts: views, a tuple of `view_count` float32 [B, S, S, C] in [0, 1]; position int64 [B]; example int64 [B],
+      index into the source; label int64 [B] where the source has labels.
+    """
+    size, channels = spec.image_size, spec.channels
+    numbers = [stream * 16 + number for number in range(view_count)]
+
+    with tf.device("CPU:0"):
+        labels = None if source.labels is None else tf.constant(source.labels, tf.int64)
+        images = None if source.images is None else tf.constant(source.images)
+        keys = None if source.encoded is None else tf.constant(source.encoded)
+
+    def name_examples(positions):
+        batch = {"position": positions, "example": example_at(positions, seed, stream, len(source))}
+        return batch if labels is None else {**batch, "label": tf.gather(labels, batch["example"])}
+
+    def crop_batch(batch):
+        chosen = match_channels(tf.gather(images, batch["example"]), channels)
+        draws = [uniform(seed, batch["position"], v, views.DRAWS) for v in numbers]
+        return {**batch, "views": tuple(views.random_crop(chosen, d, size, policy) for d in draws)}
+
+    def crop_one(named):
+        # One decoding serves all views, and only the crop needs the image at its own size.
+        image = match_channels(decode.read(keys[named["example"]], source.on_disk, source.channels), channels)[None]
+        draws = [uniform(seed, named["position"][None], v, views.DRAWS) for v in numbers]
+        return {**named, "views": tuple(views.random_crop(image, d, size, policy)[0] for d in draws)}
+
+    def recolour(batch):
+        draws = [uniform(seed, batch["position"], v, views.DRAWS) for v in numbers]
+        crops = [tf.ensure_shape(crop, [batch_size, size, size, channels]) for crop in batch["views"]]
+        return {**batch, "views": tuple(views.recolour(crop, d, policy) for crop, d in zip(crops, draws))}
+
+    parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
+    positions = tf.data.Dataset.range(start * batch_size, stop * batch_size)
+    named = positions.batch(batch_size, drop_remainder=True).map(name_examples)
+    if images is not None:
+        finished = named.map(lambda batch: recolour(crop_batch(batch)), **parallel)
+    else:
+        finished = named.unbatch().map(crop_one, **parallel).batch(batch_size, drop_remainder=True).map(recolour, **parallel)
+    return finished.prefetch(tf.data.AUTOTUNE)
+
+
+def plain_batches(source, *, spec, batch_size):
+    """All images once, in order, unaugmented; the last batch may be smaller.
+
+    Returns:
+      tf.data.Dataset of float32 [≤ batch_size, S, S, C] in [0, 1].
+    """
+
+    def prepare(image):
+        return decode.resize_to_square(match_channels(image, spec.channels), spec.image_size)
+
+    with tf.device("CPU:0"):
+        if source.images is not None:
+            images = tf.data.Dataset.from_tensor_slices(source.images)
+        else:
+            keys = tf.data.Dataset.from_tensor_slices(source.encoded)
+            images = keys.map(lambda key: decode.read(key, source.on_disk, source.channels), num_parallel_calls=tf.data.AUTOTUNE)
+    return images.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def with_wait(dataset, batch_size):
+    """Adds to every batch the seconds that the consumer waited for it: `wait`, float32 [B], the same number B times.
+
+    The members of a zip are asked one after the other, so that clocks before and after the batch time the request itself.
+    """
+    clock = tf.data.Dataset.counter().map(lambda _: tf.timestamp())
+    timed = tf.data.Dataset.zip((clock, dataset, clock))
+    return timed.map(lambda t0, batch, t1: {**batch, "wait": tf.fill([batch_size], tf.cast(t1 - t0, tf.float32))})

@@ -1,0 +1,107 @@
+"""What the rest of the package knows of a data set: images, perhaps labels, and nothing of where they came from."""
+
+import dataclasses
+import hashlib
+from typing import Optional
+
+import numpy as np
+
+from tf_simclr.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """One split of a data set: decoded images of one size, or encoded images of any size.
+
+    Attributes:
+      channels: 1 grey, 3 RGB.
+      size: side in pixels that the network input gets unless `--image_size` says otherwise.
+      images: uint8 [N, H, W, channels], or None where the images are encoded.
+      encoded: [N] file paths (with `on_disk`) or encoded bytes, as a NumPy array of objects; None where images are decoded.
+      on_disk: whether `encoded` holds paths.
+      labels: int64 [N] in [0, classes), or None.
+      class_names: names in label order; empty without labels.
+    """
+
+    channels: int
+    size: int
+    images: Optional[np.ndarray] = None
+    encoded: Optional[np.ndarray] = None
+    on_disk: bool = False
+    labels: Optional[np.ndarray] = None
+    class_names: tuple = ()
+
+    def __len__(self):
+        return len(self.encoded if self.images is None else self.images)
+
+    def take(self, indices):
+        """The images at `indices` (int [M]), in that order."""
+        parts = {name: getattr(self, name) for name in ("images", "encoded", "labels")}
+        return dataclasses.replace(self, **{name: part[indices] for name, part in parts.items() if part is not None})
+
+    def without_labels(self):
+        """The same images; no label, no class."""
+        return dataclasses.replace(self, labels=None, class_names=())
+
+    def fingerprint(self):
+        """SHA-256 over pixels (or encoded bytes, or paths and file sizes) and labels: hexadecimal text."""
+        digest = hashlib.sha256()
+        if self.images is not None:
+            digest.update(str(self.images.shape).encode())
+            digest.update(np.ascontiguousarray(self.images))
+        elif self.on_disk:
+            for path in self.encoded:
+                digest.update(f"{path}\0{_file_size(path)}\0".encode(errors="surrogateescape"))
+        else:
+            for item in self.encoded:
+                digest.update(hashlib.sha256(item).digest())
+        if self.labels is not None:
+            digest.update(np.ascontiguousarray(self.labels, np.int64))
+        return digest.hexdigest()
+
+
+def _file_size(path):
+    import os
+
+    return os.stat(path).st_size
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """A training split and, where there is one, an evaluation split with the same classes in the same order."""
+
+    train: Source
+    evaluation: Optional[Source] = None
+
+
+def as_source(images, labels=None, class_names=(), what="images"):
+    """Checks arrays and makes a `Source` of them.
+
+    Args:
+      images: uint8 [N, H, W] or [N, H, W, C], C 1 or 3, N ≥ 1.
+      labels: integers [N], ≥ 0, or None.
+      class_names: names in label order; empty names the classes by their numbers.
+      what: where the arrays come from, for messages.
+
+    Raises:
+      UsageError: a wrong dtype, shape or range, or labels of another number than the images.
+    """
+    images = np.asarray(images)
+    if images.dtype != np.uint8:
+        raise UsageError(f"{what} must be uint8 in 0..255, got {images.dtype}; convert them, floats in [0, 1] by (images * 255).round().astype('uint8')")
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape:
+        raise UsageError(f"{what} must be at least one image of shape [N, H, W] or [N, H, W, C] with C 1 or 3, got shape {list(images.shape)}")
+    size = min(images.shape[1:3])
+    if labels is None:
+        return Source(images.shape[3], size, images)
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or len(labels) != len(images) or not np.issubdtype(labels.dtype, np.integer):
+        raise UsageError(f"labels of {what} must be {len(images)} whole numbers, one for each image, got {labels.dtype} of shape {list(labels.shape)}")
+    if labels.min() < 0:
+        raise UsageError(f"labels of {what} must be at least 0, got {labels.min()}")
+    names = tuple(map(str, class_names)) or tuple(str(i) for i in range(labels.max() + 1))
+    if labels.max() >= len(names):
+        raise UsageError(f"labels of {what} must be below the number of class names, {len(names)}, got {labels.max()}")
+    return Source(images.shape[3], size, images, labels=labels.astype(np.int64), class_names=names)

@@ -1,0 +1,1 @@
+"""ResNets with selective kernels, the projection head and its selector."""

@@ -1,0 +1,98 @@
+"""The layers a ResNet is made of. What an optimizer may decay or adapt is read off their classes (see `optimizers/masks.py`)."""
+
+import tensorflow as tf
+
+
+class Conv(tf.keras.layers.Layer):
+    """Convolution without bias; strided ones pad symmetrically, whatever the size of the input, then run VALID.
+
+    Input float [B, H, W, C], output float [B, ceil(H / stride), ceil(W / stride), filters].
+    """
+
+    def __init__(self, filters, kernel_size, stride=1, **kwargs):
+        super().__init__(**kwargs)
+        self._padding = (kernel_size - 1) // 2 if stride > 1 else 0
+        self.conv = tf.keras.layers.Conv2D(
+            filters,
+            kernel_size,
+            stride,
+            padding="valid" if stride > 1 else "same",
+            use_bias=False,
+            kernel_initializer=tf.keras.initializers.VarianceScaling(),
+        )
+
+    def call(self, x):
+        if self._padding:
+            before, after = self._padding, self.conv.kernel_size[0] - 1 - self._padding
+            x = tf.pad(x, [[0, 0], [before, after], [before, after], [0, 0]])
+        return self.conv(x)
+
+
+class BatchNorm(tf.keras.layers.Layer):
+    """BatchNorm over the global batch (momentum 0.9, epsilon 1e-5).
+
+    On one replica the fused kernel runs; on many, mean and mean square are averaged over the replicas. Both keep the *biased*
+    variance as moving statistic (the fused kernel alone would keep the unbiased one), so one replica and many end alike.
+
+    Args:
+      center: learn an offset beta.
+      zero_gamma: start the scale at 0, so that a residual block starts as the identity.
+    """
+
+    MOMENTUM, EPSILON = 0.9, 1e-5
+
+    def __init__(self, center=True, zero_gamma=False, **kwargs):
+        super().__init__(**kwargs)
+        self._center = center
+        self._gamma_initializer = "zeros" if zero_gamma else "ones"
+
+    def build(self, shape):
+        width = [shape[-1]]
+        add = self.add_weight
+        self.gamma = add("gamma", width, tf.float32, self._gamma_initializer)
+        self.beta = add("beta", width, tf.float32, "zeros") if self._center else None
+        statistic = {
+            "trainable": False,
+            "synchronization": tf.VariableSynchronization.ON_READ,
+            "aggregation": tf.VariableAggregation.MEAN,
+        }
+        self.moving_mean = add("moving_mean", width, tf.float32, "zeros", **statistic)
+        self.moving_variance = add("moving_variance", width, tf.float32, "ones", **statistic)
+        super().build(shape)
+
+    def call(self, x, training=False):
+        flat = x.shape.rank == 2
+        x = x[:, None, None, :] if flat else x
+        beta = self.beta if self._center else tf.zeros_like(self.gamma)
+        if not training:
+            y, _, _ = self._fused(x, beta, training=False)
+        elif tf.distribute.get_strategy().num_replicas_in_sync == 1:
+            y, mean, variance = self._fused(x, beta, training=True)
+            count = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), tf.float32)
+            self._update(mean, variance * (count - 1.0) / count)
+        else:
+            y = self._synchronised(x, beta)
+        return y[:, 0, 0, :] if flat else y
+
+    def _fused(self, x, beta, training):
+        moments = {} if training else {"mean": self.moving_mean, "variance": self.moving_variance}
+        return tf.compat.v1.nn.fused_batch_norm(x, self.gamma, beta, epsilon=self.EPSILON, is_training=training, **moments)
+
+    def _synchronised(self, x, beta):
+        wide = tf.cast(x, tf.float32)
+        local = tf.stack([tf.reduce_mean(wide, [0, 1, 2]), tf.reduce_mean(tf.square(wide), [0, 1, 2])])
+        mean, square = tf.unstack(tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, local))
+        variance = tf.maximum(square - tf.square(mean), 0.0)
+        self._update(mean, variance)
+        return tf.cast(tf.nn.batch_normalization(wide, mean, variance, beta, self.gamma, self.EPSILON), x.dtype)
+
+    def _update(self, mean, variance):
+        for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign_sub((1.0 - self.MOMENTUM) * (moving - tf.stop_gradient(value)))
+
+
+class SupervisedHead(tf.keras.layers.Dense):
+    """The classifier: float [B, D] to float32 logits [B, classes]; starts at zero (paper, appendix B.2)."""
+
+    def __init__(self, num_classes, **kwargs):
+        super().__init__(num_classes, kernel_initializer="zeros", dtype="float32", **kwargs)

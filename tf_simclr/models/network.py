@@ -1,0 +1,55 @@
+"""Encoder, as much of the projection head as a stage needs, and a classifier where there are classes: one network for all stages."""
+
+import tensorflow as tf
+
+from tf_simclr.models.heads import ProjectionHead
+from tf_simclr.models.layers import SupervisedHead
+from tf_simclr.models.resnet import ResNet
+
+
+class Network(tf.keras.Model):
+    """Images to the features and, with `num_classes`, to logits.
+
+    Args:
+      spec: a resolved `ModelConfig` (no zeros or 'auto' left, see `resolve`).
+      head_layers: layers of the projection head to keep; the classifier sits on the last of them, so this is the selector.
+      num_classes: classes; 0 for no classifier.
+    """
+
+    def __init__(self, spec, head_layers, num_classes=0, **kwargs):
+        super().__init__(**kwargs)
+        self.spec = spec
+        self.encoder = ResNet(spec.depth, spec.width, spec.sk, spec.stem)
+        hidden = spec.head_width or self.encoder.output_width
+        self.head = ProjectionHead(spec.head_layers, hidden, spec.head_dim, kept=head_layers)
+        self.classifier = SupervisedHead(num_classes) if num_classes else None
+
+    def call(self, images, training=False):
+        """Runs the network on float images [B, S, S, C] in [0, 1].
+
+        Returns:
+          dict: features, the list [h, output of head layer 1, …]; with a classifier also logits, float32 [B, classes].
+        """
+        features = self.head(self.encoder(images, training=training), training=training)
+        if self.classifier is None:
+            return {"features": features}
+        return {"features": features, "logits": self.classifier(features[-1])}
+
+    def build_variables(self):
+        """Creates every variable without computing anything on real images."""
+        self(tf.keras.Input([self.spec.image_size, self.spec.image_size, self.spec.channels]))
+        return self
+
+
+def count_parameters(spec, head_layers=0, num_classes=0):
+    """Parameters of a network, BatchNorm's moving statistics included, from shapes alone: no weight is allocated.
+
+    Args:
+      spec: a resolved `ModelConfig`.
+      head_layers: projection head layers kept.
+      num_classes: classes; 0 for no classifier.
+    """
+    with tf.Graph().as_default():
+        network = Network(spec, head_layers, num_classes)
+        network(tf.zeros([1, spec.image_size, spec.image_size, spec.channels]))
+        return sum(v.shape.num_elements() for v in network.variables)

@@ -1,0 +1,42 @@
+"""NT-Xent, the normalised temperature-scaled cross-entropy loss (Chen et al. 2020, Algorithm 1; SimCLRv2 paper, equation 1)."""
+
+import tensorflow as tf
+
+from tf_simclr.objectives.replicas import gather, replica_index
+
+_SELF = -1e9  # the logit of a view with itself: never chosen
+
+
+def nt_xent(first, second, temperature):
+    """This replica's share of the loss over the 2N views of the global batch.
+
+    For view i with partner j: `-log(exp(cos(z_i, z_j)/τ) / Σ_{k≠i} exp(cos(z_i, z_k)/τ))`, averaged over all 2N views. The shares of
+    the replicas, and their gradients, *sum* to those of one replica with the whole batch.
+
+    Args:
+      first, second: float [B, D], projections of the two views of this replica's B images; any floating dtype, computed in float32.
+      temperature: τ > 0.
+
+    Returns:
+      dict of float32 scalars: loss (this replica's share), contrastive_top1 (share of this replica's views whose partner
+      is the most similar of the 2N-1 others, in [0, 1]), z_std (mean over dimensions of the standard deviation of √D · z
+      over this replica's views; about 1 when spread evenly, 0 when collapsed).
+    """
+    views = tf.stack([tf.cast(first, tf.float32), tf.cast(second, tf.float32)])  # [2, B, D]
+    views = tf.math.l2_normalize(views, axis=2)
+    batch, dim = tf.shape(views)[1], views.shape[2]
+    everyone = gather(views, axis=1)  # [2, N, D]
+    total = tf.shape(everyone)[1]
+    logits = tf.matmul(tf.reshape(views, [-1, dim]), tf.reshape(everyone, [-1, dim]), transpose_b=True) / temperature  # [2B, 2N]
+    own = replica_index() * batch + tf.range(batch)  # columns of this replica's first views
+    itself = tf.concat([own, total + own], axis=0)
+    partner = tf.concat([total + own, own], axis=0)
+    logits = tf.where(tf.range(2 * total)[None, :] == itself[:, None], _SELF, logits)
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(partner, logits)
+    hits = tf.argmax(logits, axis=1, output_type=tf.int32) == partner
+    spread = tf.math.reduce_std(tf.reshape(views, [-1, dim]), axis=0) * tf.sqrt(tf.cast(dim, tf.float32))
+    return {
+        "loss": tf.reduce_sum(losses) / tf.cast(2 * total, tf.float32),
+        "contrastive_top1": tf.reduce_mean(tf.cast(hits, tf.float32)),
+        "z_std": tf.reduce_mean(tf.stop_gradient(spread)),
+    }

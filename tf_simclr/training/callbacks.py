@@ -1,0 +1,102 @@
+"""What a training run tells while it runs."""
+
+import json
+import math
+import time
+
+import tensorflow as tf
+from absl import logging
+
+
+class Throughput(tf.keras.callbacks.Callback):
+    """Adds images/s and the share of time spent waiting for input to the epoch's logs.
+
+    Args:
+      batch_size: images per step over all replicas.
+    """
+
+    def __init__(self, batch_size):
+        super().__init__()
+        self._batch_size = batch_size
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._steps = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        # The first step traces the graph: it is left out of the clock.
+        if self._steps == 0:
+            self._start = time.perf_counter()
+        self._steps += 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        seconds = time.perf_counter() - self._start
+        timed = self._steps - 1
+        wait = logs.pop("wait", None)
+        if timed > 0:
+            logs["images_per_second"] = timed * self._batch_size / seconds
+            if wait is not None:
+                logs["input_wait"] = min(1.0, wait * timed / seconds)
+
+
+class Chance(tf.keras.callbacks.Callback):
+    """Adds the contrastive loss of a network that has learnt nothing, ln(2N-1), beside the real one."""
+
+    def __init__(self, batch_size):
+        super().__init__()
+        self._level = math.log(2 * batch_size - 1)
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["chance_loss"] = self._level
+
+
+class Probe(tf.keras.callbacks.Callback):
+    """Adds what `measure()` returns, a dict of floats, every so many epochs and after the last one."""
+
+    def __init__(self, measure, every, last):
+        super().__init__()
+        self._measure, self._every, self._last = measure, every, last
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch + 1 == self._last or (epoch + 1) % self._every == 0:
+            scores = self._measure()
+            logs.update(scores)
+            logging.info("epoch %d: %s", epoch + 1, ", ".join(f"{k} {v:.4f}" for k, v in scores.items()))
+
+
+class MetricLines(tf.keras.callbacks.Callback):
+    """Appends one JSON line per epoch: epoch, step, seconds since the start of this process' training, and the logs.
+
+    Lines past the step a run resumes from are dropped first, so that every epoch stands in the file once.
+    """
+
+    def __init__(self, path, first_step):
+        super().__init__()
+        self._path, self._start = path, time.perf_counter()
+        if path.exists():
+            lines = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= first_step]
+            path.write_text("".join(line + "\n" for line in lines))
+
+    def on_epoch_end(self, epoch, logs=None):
+        row = {"epoch": epoch + 1, "step": int(self.model.optimizer.iterations), "seconds": time.perf_counter() - self._start}
+        row.update({key: float(value) for key, value in logs.items()})
+        with self._path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+class SaveEvery(tf.keras.callbacks.Callback):
+    """Saves a checkpoint every so many steps and at the end of training."""
+
+    def __init__(self, manager, every):
+        super().__init__()
+        self._manager, self._every = manager, every
+
+    def on_train_begin(self, logs=None):
+        self._step = int(self.model.optimizer.iterations)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._step += 1
+        if self._step % self._every == 0:
+            self._manager.save(self._step)
+
+    def on_train_end(self, logs=None):
+        self._manager.save(self._step)

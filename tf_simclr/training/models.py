@@ -1,0 +1,128 @@
+"""The three objectives as Keras models with their own train steps.
+
+Every step computes this replica's *share* of the loss over the global batch; shares and their gradients sum over the replicas,
+which is what Keras optimizers do with gradients. Logged scalars are means over the replicas, so a share is logged times their count.
+"""
+
+import tensorflow as tf
+
+from tf_simclr.objectives.cross_entropy import distillation, supervised
+from tf_simclr.objectives.nt_xent import nt_xent
+from tf_simclr.objectives.replicas import replica_count
+
+
+class Trainer(tf.keras.Model):
+    """A network, and a train step that minimises `objective` (to be given by a subclass).
+
+    Args:
+      network: the built `Network` to train.
+      weight_decay: plain L2 on the classifier's kernel, which the optimizers leave alone (paper, appendix B.2).
+    """
+
+    def __init__(self, network, weight_decay=0.0):
+        super().__init__()
+        self.network = network
+        self._classifier_decay = weight_decay
+        self._meters = {}
+
+    def objective(self, batch):
+        """dict of float32 scalars for one replica's part of a batch; `loss` is this replica's share."""
+        raise NotImplementedError
+
+    def call(self, images, training=False):
+        return self.network(images, training=training)
+
+    def train_step(self, batch):
+        replicas = replica_count()
+        with tf.GradientTape() as tape:
+            scalars = self.objective(batch)
+            loss = scalars["loss"]
+            if self._classifier_decay and self.network.classifier is not None:
+                loss += self._classifier_decay / replicas * tf.nn.l2_loss(self.network.classifier.kernel)
+        weights = self.network.trainable_variables
+        self.optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights))
+        scalars["loss"] *= replicas
+        if "wait" in batch:
+            scalars["wait"] = batch["wait"][0]
+        return self._record(scalars)
+
+    def _record(self, scalars):
+        for name, value in scalars.items():
+            self._meter(name).update_state(value)
+        return {name: self._meter(name).result() for name in scalars}
+
+    def _meter(self, name):
+        if name not in self._meters:
+            self._meters[name] = tf.keras.metrics.Mean(name=name)
+        return self._meters[name]
+
+    @property
+    def metrics(self):
+        return list(self._meters.values())
+
+
+class ContrastiveModel(Trainer):
+    """Pretraining: NT-Xent between the projections of two views of every image (paper, equation 1)."""
+
+    def __init__(self, network, temperature):
+        super().__init__(network)
+        self._temperature = temperature
+
+    def objective(self, batch):
+        features = self.network(tf.concat(batch["views"], axis=0), training=True)["features"]
+        first, second = tf.split(features[-1], 2)
+        scalars = nt_xent(first, second, self._temperature)
+        h = tf.cast(features[0], tf.float32)
+        scalars["h_std"] = tf.reduce_mean(tf.math.reduce_std(tf.stop_gradient(h), axis=0))
+        return scalars
+
+
+class SupervisedModel(Trainer):
+    """Fine-tuning and the supervised baseline: cross-entropy on labelled views."""
+
+    def objective(self, batch):
+        logits = self.network(batch["views"][0], training=True)["logits"]
+        losses = supervised(batch["label"], logits)
+        return {"loss": tf.reduce_mean(losses) / replica_count(), "accuracy": _agreement(logits, batch["label"])}
+
+
+class DistillationModel(Trainer):
+    """Distillation: `(1-α)` · labelled cross-entropy + `α` · match of the teacher's softened probabilities (paper, equation 3).
+
+    The teacher runs in inference mode on the same weak view as the student.
+
+    Args:
+      network: the student.
+      teacher: a `Network` with a classifier; it is not trained.
+      temperature: τ > 0.
+      alpha: α in [0, 1]; at 1 batches need no labelled part, at 0 no unlabelled one.
+      weight_decay: see `Trainer`.
+    """
+
+    def __init__(self, network, teacher, temperature, alpha, weight_decay=0.0):
+        super().__init__(network, weight_decay)
+        teacher.trainable = False
+        self.teacher = teacher
+        self._temperature, self._alpha = temperature, alpha
+
+    def objective(self, batch):
+        parts = [batch[key]["views"][0] for key in ("unlabelled", "labelled") if key in batch]
+        logits = self.network(tf.concat(parts, axis=0), training=True)["logits"]
+        scalars = {"loss": 0.0}
+        if "unlabelled" in batch:
+            size = parts[0].shape[0]
+            taught = self.teacher(parts[0], training=False)["logits"]
+            scalars["loss"] += self._alpha * tf.reduce_mean(distillation(taught, logits[:size], self._temperature))
+            scalars["agreement"] = _agreement(logits[:size], tf.argmax(taught, axis=1))
+            logits = logits[size:]
+        if "labelled" in batch:
+            labels = batch["labelled"]["label"]
+            scalars["loss"] += (1.0 - self._alpha) * tf.reduce_mean(supervised(labels, logits))
+            scalars["accuracy"] = _agreement(logits, labels)
+        scalars["loss"] /= replica_count()
+        return scalars
+
+
+def _agreement(logits, labels):
+    hits = tf.argmax(logits, axis=1) == tf.cast(labels, tf.int64)
+    return tf.reduce_mean(tf.cast(hits, tf.float32))
