@@ -88,17 +88,23 @@ def as_source(images, labels=None, class_names=(), what="images"):
     """
     images = np.asarray(images)
     if images.dtype != np.uint8:
-        raise UsageError(f"{what} must be uint8 in 0..255, got {images.dtype}; convert them, floats in [0, 1] by (images * 255).round().astype('uint8')")
+        raise UsageError(
+            f"{what} must be uint8 in 0..255, got {images.dtype}; convert them, floats in [0, 1] by (images * 255).round().astype('uint8')"
+        )
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape:
-        raise UsageError(f"{what} must be at least one image of shape [N, H, W] or [N, H, W, C] with C 1 or 3, got shape {list(images.shape)}")
+        raise UsageError(
+            f"{what} must be at least one image of shape [N, H, W] or [N, H, W, C] with C 1 or 3, got shape {list(images.shape)}"
+        )
     size = min(images.shape[1:3])
     if labels is None:
         return Source(images.shape[3], size, images)
     labels = np.asarray(labels)
     if labels.ndim != 1 or len(labels) != len(images) or not np.issubdtype(labels.dtype, np.integer):
-        raise UsageError(f"labels of {what} must be {len(images)} whole numbers, one for each image, got {labels.dtype} of shape {list(labels.shape)}")
+        raise UsageError(
+            f"labels of {what} must be {len(images)} whole numbers, one for each image, got {labels.dtype} of shape {list(labels.shape)}"
+        )
     if labels.min() < 0:
         raise UsageError(f"labels of {what} must be at least 0, got {labels.min()}")
     names = tuple(map(str, class_names)) or tuple(str(i) for i in range(labels.max() + 1))

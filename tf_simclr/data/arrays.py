@@ -1,0 +1,83 @@
+"""Data that are already in memory: NumPy arrays, or a finite tf.data.Dataset."""
+
+import numpy as np
+
+from tf_simclr.data.source import Data, as_source
+from tf_simclr.errors import UsageError
+
+
+def from_arrays(images, labels=None, eval_images=None, eval_labels=None, class_names=()):
+    """Data from arrays.
+
+    Args:
+      images: uint8 [N, H, W] or [N, H, W, C], C 1 or 3.
+      labels: integers [N] in [0, classes), or None.
+      eval_images, eval_labels: the same for evaluation; both or neither.
+      class_names: names in label order; empty names the classes by their numbers.
+
+    Returns:
+      `Data`.
+
+    Raises:
+      UsageError: a wrong dtype, shape or range; see `source.as_source`.
+    """
+    train = as_source(images, labels, class_names, what="images")
+    if (eval_images is None) != (eval_labels is None):
+        raise UsageError("evaluation needs eval_images and eval_labels, got only one of them; give both or neither")
+    if eval_images is None:
+        return Data(train)
+    return Data(train, as_source(eval_images, eval_labels, train.class_names or class_names, what="eval_images"))
+
+
+def from_dataset(dataset, eval_dataset=None, class_names=()):
+    """Data from a finite `tf.data.Dataset`, read once into memory.
+
+    Args:
+      dataset: single elements (not batches) of an image, (image, label) or {"image": …, "label": …}; images uint8 [H, W] or
+        [H, W, C], all of one size; labels whole numbers.
+      eval_dataset: the same for evaluation, with labels; or None.
+      class_names: names in label order; empty names the classes by their numbers.
+
+    Returns:
+      `Data`.
+
+    Raises:
+      UsageError: an endless or empty data set, or other elements than these.
+    """
+    images, labels = read_dataset(dataset, "dataset")
+    if eval_dataset is None:
+        return from_arrays(images, labels, class_names=class_names)
+    eval_images, eval_labels = read_dataset(eval_dataset, "eval_dataset")
+    return from_arrays(images, labels, eval_images, eval_labels, class_names)
+
+
+def read_dataset(dataset, what):
+    """The elements of a finite `tf.data.Dataset` as arrays: images [N, …] and labels [N] or None. Raises UsageError as `from_dataset`."""
+    if dataset.cardinality() == -1:  # tf.data.INFINITE_CARDINALITY
+        raise UsageError(f"{what} must be finite, got an endless tf.data.Dataset; drop its .repeat() or add .take(count)")
+    pairs = [_image_and_label(element, what) for element in dataset.as_numpy_iterator()]
+    if not pairs:
+        raise UsageError(f"{what} must have at least one element, got an empty tf.data.Dataset")
+    shapes = {np.shape(image) for image, _ in pairs}
+    if len(shapes) > 1:
+        first, second = sorted(shapes)[:2]
+        raise UsageError(f"images of {what} must have one size, got {list(first)} and {list(second)}; resize them, or use dataset=folder")
+    shape = shapes.pop()
+    if len(shape) not in (2, 3):
+        raise UsageError(
+            f"elements of {what} must be single images [H, W] or [H, W, C], got shape {list(shape)}; add .unbatch() to a batched data set"
+        )
+    labels = [label for _, label in pairs]
+    return np.stack([image for image, _ in pairs]), None if labels[0] is None else np.stack(labels)
+
+
+def _image_and_label(element, what):
+    """(image, label or None) of one element."""
+    if isinstance(element, np.ndarray):
+        return element, None
+    if isinstance(element, tuple) and len(element) == 2:
+        return element
+    if isinstance(element, dict) and "image" in element:
+        return element["image"], element.get("label")
+    kind = f"a dict of {', '.join(element)}" if isinstance(element, dict) else type(element).__name__
+    raise UsageError(f"elements of {what} must be an image, (image, label) or {{'image', 'label'}}, got {kind}; .map() them to that")

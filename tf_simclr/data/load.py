@@ -1,0 +1,97 @@
+"""From settings to data: which source is meant, and which of its images are for evaluation."""
+
+import difflib
+import functools
+import importlib
+import os
+
+from tf_simclr.data.holdout import hold_out
+from tf_simclr.data.source import Data
+from tf_simclr.errors import UsageError
+
+# Each module has `read(location, split, class_names=()) -> Source`, or None where there is no such split; split is train or test.
+_READERS = {
+    "fashion_mnist_8k": "tf_simclr.data.fashion_mnist",
+    "idx": "tf_simclr.data.idx",
+    "npz": "tf_simclr.data.npz",
+    "folder": "tf_simclr.data.folder",
+}
+_DEFAULT = "fashion_mnist_8k"
+_TFDS = "tfds:"
+
+
+def load_data(config):
+    """Reads the data that the settings name.
+
+    The evaluation split is, by this precedence: (1) what `eval_data_dir` holds; (2) with `eval_on=holdout`, a stratified hold-out of
+    the training split, which is then left without it; (3) the data set's own test split; (4) none.
+
+    Args:
+      config: a `DataConfig`. Of it dataset, data_dir, eval_data_dir, eval_on and holdout_fraction are used here; the label
+        subset is drawn later, by `draw_labels`.
+
+    Returns:
+      `Data`. The evaluation split has labels. Where the training split has labels too, classes are the same in the same order.
+
+    Raises:
+      UsageError: an unknown name, data that are missing or damaged, or splits that do not fit together.
+    """
+    read = _reader(config)
+    if config.eval_data_dir and config.eval_on == "holdout":
+        raise UsageError("evaluation data must come from eval_data_dir or from eval_on=holdout, got both; drop one")
+    train = read(config.data_dir, "train")
+    if train is None:
+        raise UsageError(
+            f"dataset {config.dataset} needs training images, got a test split alone in {config.data_dir}; use it as eval_data_dir"
+        )
+    if config.eval_on == "holdout":
+        return hold_out(train, config.holdout_fraction)
+    if not config.eval_data_dir:
+        test = read(config.data_dir, "test", train.class_names)
+        return Data(train, None if test is None or test.labels is None else test)
+    evaluation = read(config.eval_data_dir, "test", train.class_names)
+    if evaluation is None:
+        evaluation = read(config.eval_data_dir, "train", train.class_names)
+    _check_evaluation(train, evaluation, config.eval_data_dir)
+    return Data(train, evaluation)
+
+
+def _reader(config):
+    """The `read` function of the data set's source, once its name and its directories are plausible."""
+    name = config.dataset or _DEFAULT
+    if name.startswith(_TFDS) and name != _TFDS:
+        from tf_simclr.data import tfds_source
+
+        return functools.partial(tfds_source.read, name[len(_TFDS) :])
+    if name not in _READERS:
+        near = difflib.get_close_matches(name, _READERS, n=1)
+        hint = f"did you mean {near[0]}?" if near else "a data set of TensorFlow Datasets is written tfds:NAME"
+        raise UsageError(f"dataset must be one of {', '.join(_READERS)} or tfds:NAME, got {name!r}; {hint}")
+    bundled = name == _DEFAULT
+    for setting in ("data_dir", "eval_data_dir"):
+        value = getattr(config, setting)
+        if bundled and value:
+            raise UsageError(f"dataset {name} is bundled and takes no {setting}, got {value}; drop it, or say dataset=idx, npz or folder")
+        if value and not os.path.exists(value):
+            raise UsageError(f"{setting} must be an existing path, got {value}; check the spelling")
+    if not bundled and not config.data_dir:
+        raise UsageError(
+            f"dataset {name} needs data_dir, got none; give the {'file' if name == 'npz' else 'directory'} that holds the images"
+        )
+    return importlib.import_module(_READERS[name]).read
+
+
+def _check_evaluation(train, evaluation, where):
+    if evaluation.labels is None:
+        raise UsageError(f"evaluation data must have labels, got images without labels in {where}")
+    if train.labels is not None and evaluation.class_names != train.class_names:
+        raise UsageError(
+            f"evaluation data must have the training data's classes in the same order, {_brief(train.class_names)},"
+            f" got {_brief(evaluation.class_names)} in {where}"
+        )
+
+
+def _brief(names, most=12):
+    """Names for a message; many are cut short."""
+    shown = ", ".join(names[:most])
+    return f"{len(names)} classes ({shown}{', …' if len(names) > most else ''})"
