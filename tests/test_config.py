@@ -1,0 +1,122 @@
+"""Settings: bounds, choices, combinations, and the JSON that a run directory holds."""
+
+import dataclasses
+import json
+
+import pytest
+
+from tf_simclr.config import Config, from_json, options, replace, sections, to_json
+from tf_simclr.errors import UsageError
+
+
+def test_every_option_explains_itself_and_has_a_default_of_its_own_type():
+    for name, section in sections(Config()).items():
+        for field in options(section):
+            assert field.type in (str, int, float, bool), (name, field.name)
+            assert type(field.default) is field.type, (name, field.name)
+            assert field.metadata["help"], (name, field.name)
+
+
+def test_json_round_trip():
+    config = replace(
+        Config(), stage="finetune", from_run="runs/pre", model__sk=True, model__width=0.25, finetune__steps=7, data__label_fraction=0.1
+    )
+    assert from_json(to_json(config)) == config
+    assert config != Config()
+
+
+@pytest.mark.parametrize("path", [(), ("data",), ("student",)])
+def test_json_with_an_unknown_key_is_refused_by_name(path):
+    plain = json.loads(to_json(Config()))
+    part = plain
+    for key in path:
+        part = part[key]
+    part["colour_of_the_sky"] = "blue"
+    with pytest.raises(UsageError, match="colour_of_the_sky.*" + ".".join(("config", *path))):
+        from_json(json.dumps(plain))
+
+
+def test_json_with_a_value_out_of_bounds_is_refused():
+    plain = json.loads(to_json(Config()))
+    plain["pretrain"]["temperature"] = 0
+    with pytest.raises(UsageError, match="temperature must be above 0, got 0"):
+        from_json(json.dumps(plain))
+
+
+@pytest.mark.parametrize(
+    "setting, value, words",
+    [
+        ("stage", "train", "stage must be one of pretrain, .*got 'train'"),
+        ("seed", -1, "seed must be at least 0, got -1"),
+        ("seed", 1.5, "seed must be int, got 1.5"),
+        ("from_run", 3, "from must be str, got 3"),
+        ("model__depth", 7, "depth must be one of 10, 18, .*got 7"),
+        ("model__depth", "18", "depth must be int, got '18'"),
+        ("model__width", 0.0, "width must be above 0, got 0"),
+        ("model__sk", 1, "sk must be bool, got 1"),
+        ("model__channels", 2, "channels must be one of 0, 1, 3, got 2"),
+        ("pretrain__batch_size", True, "batch_size must be int, got True"),
+        ("pretrain__learning_rate", float("nan"), "learning_rate must be above 0, got nan"),
+        ("pretrain__temperature", -0.1, "temperature must be above 0, got -0.1"),
+        ("pretrain__hue", 0.51, "hue must be at most 0.5, got 0.51"),
+        ("finetune__optimizer", "adam", "optimizer must be one of lars, .*got 'adam'"),
+        ("distill__alpha", 1.01, "alpha must be at most 1, got 1.01"),
+        ("student__width", -1.0, "width must be at least 0, got -1"),
+        ("data__label_fraction", 1.1, "label_fraction must be at most 1, got 1.1"),
+        ("data__eval_on", "train", "eval_on must be one of .*test, holdout, got 'train'"),
+    ],
+)
+def test_a_value_outside_its_type_choices_or_bounds_is_refused(setting, value, words):
+    with pytest.raises(UsageError, match=words):
+        replace(Config(), **{setting: value})
+
+
+@pytest.mark.parametrize(
+    "setting, value",
+    [
+        ("pretrain__hue", 0.5),
+        ("distill__alpha", 0),
+        ("distill__alpha", 1),
+        ("data__label_fraction", 1.0),
+        ("seed", 0),
+        ("model__width", 0.01),
+    ],
+)
+def test_bounds_themselves_are_allowed(setting, value):
+    section, _, name = setting.rpartition("__")
+    assert getattr(sections(replace(Config(), **{setting: value}))[section], name) == value
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"data__labels_per_class": 1, "data__num_labels": 10}, "at most one of .*got labels_per_class and num_labels"),
+        ({"data__num_labels": 10, "data__label_fraction": 0.1}, "at most one of .*got num_labels and label_fraction"),
+        ({"model__head_layers": 1, "finetune__selector": 2}, "finetune_selector must be at most head_layers=1, got 2"),
+        ({"methods": "finetune,magic"}, "methods must be among .*got 'magic'"),
+        ({"label_seeds": "1,two"}, "label_seeds must be whole numbers .*got '1,two'"),
+    ],
+)
+def test_combinations_that_cannot_be_are_refused(changes, words):
+    with pytest.raises(UsageError, match=words):
+        replace(Config(), **changes)
+
+
+def test_lists_are_read():
+    config = replace(Config(), methods="supervised, finetune", label_seeds="1,2,5")
+    assert config.method_names == ("supervised", "finetune")
+    assert config.label_seed_list == (1, 2, 5)
+
+
+@pytest.mark.parametrize("setting", ["colour", "model__colour", "colour__depth", "pretrain__depth"])
+def test_an_unknown_setting_is_refused(setting):
+    with pytest.raises(UsageError, match=setting):
+        replace(Config(), **{setting: 1})
+
+
+def test_replace_changes_a_copy_and_the_original_is_frozen():
+    config = Config()
+    assert replace(config, model__depth=50).model.depth == 50
+    assert config == Config()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.seed = 2
