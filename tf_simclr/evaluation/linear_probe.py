@@ -1,0 +1,97 @@
+"""Linear evaluation: multinomial logistic regression on frozen features (paper, section 3.1)."""
+
+import numpy as np
+import scipy.optimize
+import scipy.special
+
+L2_GRID = tuple(10.0**e for e in np.arange(1.0, -5.5, -0.5))  # strong to weak, so that each fit starts from the one before
+UNVALIDATED_L2 = 1e-2  # where no class has two labels, nothing can be held out
+FOLDS = 5
+ONE_FOLD_ABOVE = 4000  # with so many labels one fold decides as well as five
+
+
+def fit_logistic(features, labels, num_classes, l2=0.0, seed=0):
+    """Minimises mean cross-entropy + l2 / 2 · ‖W‖², W being the weights of standardised features; the bias is free.
+
+    The standardisation is folded into what is returned: `features @ weights + bias` are the logits.
+
+    Args:
+      features: float [N, D], N ≥ 1.
+      labels: int [N] in [0, num_classes).
+      num_classes: K; classes without a label are allowed.
+      l2: weight penalty; 0: the one of `L2_GRID` with the least cross-entropy in stratified cross-validation on these labels.
+      seed: int, of the folds.
+
+    Returns:
+      weights float32 [D, K], bias float32 [K], and the penalty used.
+    """
+    features, labels = np.asarray(features, np.float32), np.asarray(labels)
+    mean, scale = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
+    scale = np.where(scale > 1e-6 * np.abs(mean) + 1e-12, scale, np.inf)  # a constant feature says nothing: its weight is 0
+    x = ((features - mean) / scale).astype(np.float32)
+    rotation = None
+    if x.shape[0] < x.shape[1]:
+        # The best weights are combinations of the N rows, and the penalty does not see rotations: N coordinates are enough.
+        rotation = np.linalg.svd(x, full_matrices=False)[2].T
+        x = x @ rotation
+    targets = np.eye(num_classes, dtype=np.float32)[labels]
+    l2 = l2 or _cross_validated(x, labels, targets, seed)
+    weights, bias = _split(_minimise(x, targets, l2, tolerance=1e-5), num_classes)
+    weights = (weights if rotation is None else rotation @ weights) / scale[:, None]
+    return weights.astype(np.float32), (bias - mean @ weights).astype(np.float32), float(l2)
+
+
+def probabilities(features, weights, bias):
+    """Softmax of the logits: features float [N, D], weights [D, K], bias [K]; float64 [N, K]."""
+    return scipy.special.softmax(np.asarray(features, np.float64) @ weights + bias, axis=1)
+
+
+def _split(flat, num_classes):
+    both = flat.reshape(-1, num_classes)
+    return both[:-1], both[-1]
+
+
+def _objective(flat, x, targets, l2):
+    """Value and gradient at flat [(D + 1) · K]; the products run in float32, the sums in float64."""
+    weights, bias = _split(flat, targets.shape[1])
+    log_p = scipy.special.log_softmax(x @ weights.astype(np.float32) + bias, axis=1)
+    value = -np.mean(np.sum(targets * log_p, axis=1)) + 0.5 * l2 * np.sum(weights**2)
+    residual = (np.exp(log_p) - targets) / len(x)
+    gradient = np.vstack([x.T @ residual.astype(np.float32) + l2 * weights, residual.sum(axis=0)])
+    return value, gradient.ravel().astype(np.float64)
+
+
+def _minimise(x, targets, l2, start=None, tolerance=1e-5):
+    start = np.zeros((x.shape[1] + 1) * targets.shape[1]) if start is None else start
+    options = {"maxiter": 1000, "maxfun": 2000, "gtol": tolerance, "ftol": tolerance**1.5}
+    return scipy.optimize.minimize(_objective, start, (x, targets, l2), "L-BFGS-B", jac=True, options=options).x
+
+
+def _cross_validated(x, labels, targets, seed):
+    counts = np.bincount(labels)
+    if counts.max() < 2:
+        return UNVALIDATED_L2
+    folds = int(np.clip(counts[counts > 0].min(), 2, FOLDS))
+    fold = _stratified(labels, folds, seed)
+    held_out = [fold == number for number in range(1 if len(x) > ONE_FOLD_ABOVE else folds)]
+    fits = [None] * len(held_out)
+    losses = []
+    for l2 in L2_GRID:
+        total = 0.0
+        for i, out in enumerate(held_out):
+            fits[i] = _minimise(x[~out], targets[~out], l2, fits[i], tolerance=1e-3)
+            total += _objective(fits[i], x[out], targets[out], 0.0)[0] * out.sum()
+        losses.append(total)
+        # The loss falls, then rises: what comes after two rises is worse, and by far the slowest to fit.
+        if len(losses) - 1 - int(np.argmin(losses)) >= 2:
+            break
+    return L2_GRID[int(np.argmin(losses))]
+
+
+def _stratified(labels, folds, seed):
+    """The fold of every label, int [N]: within each class the numbers 0, 1, … in turn, over a shuffle; classes start where the last ended."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]
+    fold = np.empty(len(labels), int)
+    fold[order] = np.arange(len(labels)) % folds
+    return fold
