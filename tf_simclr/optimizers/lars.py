@@ -43,7 +43,7 @@ class LARS(tf.keras.optimizers.Optimizer):
             gradient = gradient + self.l2 * variable
             weight_norm, gradient_norm = tf.norm(variable), tf.norm(gradient)
             usable = (weight_norm > 0) & (gradient_norm > 0)
-            rate *= tf.where(usable, self.trust * weight_norm / tf.where(usable, gradient_norm, 1.0), 1.0)
+            rate = rate * tf.where(usable, self.trust * weight_norm / tf.where(usable, gradient_norm, 1.0), 1.0)
         velocity = self.momentums[self._index_dict[self._var_key(variable)]]
         velocity.assign(self.momentum * velocity + rate * gradient)
         variable.assign_sub(self.momentum * velocity + rate * gradient if self.nesterov else velocity)

@@ -12,18 +12,21 @@ from tf_simclr.objectives.replicas import replica_count
 
 
 class Trainer(tf.keras.Model):
-    """A network, and a train step that minimises `objective` (to be given by a subclass).
+    """A network, and a train step that minimises `objective` (to be given by a subclass, with the names of its scalars).
 
     Args:
       network: the built `Network` to train.
       weight_decay: plain L2 on the classifier's kernel, which the optimizers leave alone (paper, appendix B.2).
     """
 
+    SCALARS = ("loss",)
+
     def __init__(self, network, weight_decay=0.0):
         super().__init__()
         self.network = network
         self._classifier_decay = weight_decay
-        self._meters = {}
+        # Made here and not when first seen: variables born inside a step would have its graph traced twice.
+        self._meters = {name: tf.keras.metrics.Mean(name=name) for name in (*self.SCALARS, "wait")}
 
     def objective(self, batch):
         """dict of float32 scalars for one replica's part of a batch; `loss` is this replica's share."""
@@ -48,13 +51,8 @@ class Trainer(tf.keras.Model):
 
     def _record(self, scalars):
         for name, value in scalars.items():
-            self._meter(name).update_state(value)
-        return {name: self._meter(name).result() for name in scalars}
-
-    def _meter(self, name):
-        if name not in self._meters:
-            self._meters[name] = tf.keras.metrics.Mean(name=name)
-        return self._meters[name]
+            self._meters[name].update_state(value)
+        return {name: self._meters[name].result() for name in scalars}
 
     @property
     def metrics(self):
@@ -63,6 +61,8 @@ class Trainer(tf.keras.Model):
 
 class ContrastiveModel(Trainer):
     """Pretraining: NT-Xent between the projections of two views of every image (paper, equation 1)."""
+
+    SCALARS = ("loss", "contrastive_top1", "z_std", "h_std")
 
     def __init__(self, network, temperature):
         super().__init__(network)
@@ -79,6 +79,8 @@ class ContrastiveModel(Trainer):
 
 class SupervisedModel(Trainer):
     """Fine-tuning and the supervised baseline: cross-entropy on labelled views."""
+
+    SCALARS = ("loss", "accuracy")
 
     def objective(self, batch):
         logits = self.network(batch["views"][0], training=True)["logits"]
@@ -98,6 +100,8 @@ class DistillationModel(Trainer):
       alpha: α in [0, 1]; at 1 batches need no labelled part, at 0 no unlabelled one.
       weight_decay: see `Trainer`.
     """
+
+    SCALARS = ("loss", "agreement", "accuracy")
 
     def __init__(self, network, teacher, temperature, alpha, weight_decay=0.0):
         super().__init__(network, weight_decay)
