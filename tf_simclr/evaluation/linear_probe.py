@@ -91,7 +91,7 @@ def _cross_validated(x, labels, targets, seed):
 
 
 def _stratified(labels, folds, seed):
-    """The fold of every label, int [N]: within each class the numbers 0, 1, … in turn, over a shuffle; classes start where the last ended."""
+    """The fold of every label, int [N]: within a class 0, 1, … in turn over a shuffle; each class goes on where the last one ended."""
     order = np.random.default_rng(seed).permutation(len(labels))
     order = order[np.argsort(labels[order], kind="stable")]
     fold = np.empty(len(labels), int)

@@ -1,0 +1,51 @@
+"""The scores of one classifier as JSON, Markdown and a picture."""
+
+import json
+import pathlib
+
+from tf_simclr.evaluation.picture import draw
+
+WORST_CONFUSIONS = 10
+
+
+def write_report(directory, scores, title):
+    """Writes evaluation.json (the scores), evaluation.md and evaluation.png.
+
+    Args:
+      directory: where to; made when it is missing.
+      scores: what `metrics.score` returns.
+      title: heading of the Markdown and the picture.
+    """
+    directory = pathlib.Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    # One key a line: a confusion matrix of a thousand classes would otherwise be a million lines.
+    lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in scores.items()]
+    (directory / "evaluation.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    (directory / "evaluation.md").write_text(_markdown(scores, title))
+    draw(scores, title).savefig(directory / "evaluation.png", dpi=120)
+
+
+def _markdown(scores, title):
+    percent = [("Top-1 accuracy", "top1"), ("Top-5 accuracy", "top5"), ("Balanced accuracy", "balanced_accuracy")]
+    percent.append(("Expected calibration error", "ece"))
+    text = [f"# {title}", "", f"{scores['images']:,} images, {len(scores['per_class']):,} classes.", ""]
+    text += _table(["score", "%"], [[name, f"{100 * scores[key]:.2f}"] for name, key in percent if key in scores])
+    text += _table(
+        ["class", "images", "accuracy (%)"],
+        [[c["name"], f"{c['images']:,}", "" if c["accuracy"] is None else f"{100 * c['accuracy']:.1f}"] for c in scores["per_class"]],
+    )
+    if confused := _most_confused(scores):
+        text += ["Most frequent confusions:", ""] + _table(["true class", "predicted as", "images"], confused)
+    return "\n".join(text)
+
+
+def _table(header, rows):
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines] + [""]
+
+
+def _most_confused(scores):
+    names = [c["name"] for c in scores["per_class"]]
+    pairs = [(n, i, j) for i, row in enumerate(scores["confusion"]) for j, n in enumerate(row) if n and i != j]
+    pairs.sort(key=lambda pair: -pair[0])
+    return [[names[i], names[j], f"{n:,}"] for n, i, j in pairs[:WORST_CONFUSIONS]]
