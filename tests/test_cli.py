@@ -2,9 +2,9 @@
 
 import os
 import pathlib
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -102,6 +102,14 @@ def test_a_flag_file_counts_where_it_stands(tmp_path):
     assert cli.parse(["--depth=34", flagfile]).model.depth == 50
     assert cli.parse([flagfile, "--depth=34"]).model.depth == 34
     assert cli.parse([flagfile, "--steps=7"]).pretrain.steps == 9
+
+
+RECIPES = pathlib.Path(__file__).parents[1] / "flags"
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.rglob("*.flags")), ids=lambda path: str(path.relative_to(RECIPES)))
+def test_every_recipe_is_read(recipe):
+    cli.parse([f"--flagfile={recipe}"])
 
 
 # Help
@@ -263,14 +271,15 @@ sys.exit(f"loaded: {{heavy}}" if heavy else code)
 
 @pytest.mark.parametrize("argv", [["--help"], ["--stge=pretrain"]])
 def test_help_and_mistakes_are_answered_at_once(argv):
-    """Half a second on an idle machine (measured: 0.25 s); the best of three, and room for a busy one."""
+    """In half a second. Processor time, which on an idle machine is the time one waits, does not depend on what else runs."""
 
     def seconds():
-        start = time.monotonic()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         run_python("-m", "tf_simclr", *argv)
-        return time.monotonic() - start
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    assert min(seconds() for _ in range(3)) < 1.0
+    assert min(seconds() for _ in range(3)) < 0.5
 
 
 def test_no_flag_is_defined_in_the_global_flags():
