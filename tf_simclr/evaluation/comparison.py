@@ -77,7 +77,8 @@ def _markdown(rows):
     for row in rows:
         lines.append([*_cells(row), *(f"{row['by_seed'][seed]:.1f}" if seed in row["by_seed"] else "" for seed in seeds)])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"# Results\n\n{table}\n\nTest accuracy in percent: mean ± sample standard deviation over the label seeds. Seconds: all seeds together.\n"
+    legend = "Test accuracy: mean ± sample standard deviation over the label seeds. Seconds: all seeds together."
+    return f"# Results\n\n{table}\n\n{legend}\n"
 
 
 def _bars(rows):

@@ -1,0 +1,99 @@
+"""Writes a network as a SavedModel that a fresh process uses with TensorFlow alone."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shlex
+import sys
+import tempfile
+
+import tensorflow as tf
+
+import tf_simclr
+from tf_simclr.errors import UsageError
+from tf_simclr.export.serving import Serving
+
+CARD = "tf_simclr.json"
+
+
+def export_network(network, class_names, directory):
+    """Writes a SavedModel, and beside it `tf_simclr.json`: class names, sizes, selector, architecture, package version.
+
+    Signatures, both with the outputs that `serving.Serving` names:
+      serving_default: images, float32 [n, H, W, C] in [0, 1], any n, H and W; the central square is resized.
+      serve_encoded: encoded, string [n], contents of JPEG, PNG, GIF or BMP files of any sizes.
+
+    The directory appears when all of it is written; an export that was there before is replaced.
+
+    Args:
+      network: a built `models.network.Network`; without a classifier only features are exported.
+      class_names: names in label order; empty without a classifier.
+      directory: where to.
+
+    Raises:
+      UsageError: the directory holds something that is not an export, or the names are not as many as the classes.
+    """
+    target, class_names = pathlib.Path(directory), list(class_names)
+    _check(network, class_names, target)
+    serving = Serving(network, class_names)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # In the same directory, hence on the same disk: there a rename is one step. A kept file's permissions are not those of a temporary one.
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
+        written = pathlib.Path(temporary) / "written"
+        signatures = {"serving_default": serving.serve, "serve_encoded": serving.serve_encoded}
+        tf.saved_model.save(serving, str(written), signatures=signatures)
+        (written / CARD).write_text(json.dumps(_card(network, class_names), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        if target.exists():
+            os.replace(target, pathlib.Path(temporary) / "replaced")
+        os.replace(written, target)
+
+
+def usage_line(directory, image="image.png"):
+    """One shell line that loads an export in a fresh process and classifies an image file (or, without classes, shows its features).
+
+    Args:
+      directory: an export.
+      image: path of a JPEG, PNG, GIF or BMP file.
+    """
+    show = "print(r['features'].numpy()[0])"
+    if json.loads((pathlib.Path(directory) / CARD).read_text(encoding="utf-8"))["class_names"]:
+        show = "print(r['class_name'].numpy()[0].decode(), r['probabilities'].numpy().max())"
+    code = (
+        "import sys, tensorflow as tf; m = tf.saved_model.load(sys.argv[1]);"
+        f" r = m.signatures['serve_encoded'](encoded=tf.io.read_file(sys.argv[2])[None]); {show}"
+    )
+    words = [_interpreter(), "-c", code, str(directory), str(image)]
+    # Double quotes around the code, which holds none, and no $ either: shlex would break every single quote up.
+    return "TF_CPP_MIN_LOG_LEVEL=3 " + " ".join(f'"{word}"' if word is code else shlex.quote(word) for word in words)
+
+
+def _interpreter():
+    """This Python, from here where it lies below: an environment that was never activated has no other name."""
+    here = os.path.join(os.getcwd(), "")
+    return sys.executable[len(here) :] if sys.executable.startswith(here) else sys.executable
+
+
+def _check(network, class_names, target):
+    classes = 0 if network.classifier is None else network.classifier.units
+    if len(class_names) != classes:
+        raise UsageError(
+            f"an export needs one name for each of the network's {classes} classes, got {len(class_names)}; give those of its training"
+        )
+    if target.exists() and not (target / CARD).exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise UsageError(
+            f"an export needs a new or empty directory, or an earlier export, got {target}, which is neither; give another one"
+        )
+
+
+def _card(network, class_names):
+    spec = network.spec
+    return {
+        "class_names": class_names,
+        "image_size": spec.image_size,
+        "channels": spec.channels,
+        "selector": len(network.head.layers),
+        "architecture": dataclasses.asdict(spec),
+        "tf_simclr": tf_simclr.__version__,
+        "tensorflow": tf.__version__,
+    }
