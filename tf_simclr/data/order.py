@@ -19,5 +19,8 @@ def example_at(positions, seed, stream, examples):
       int64 [B] in [0, N); every epoch of N positions is a permutation, another one each epoch.
     """
     epochs = positions // examples
-    key = tf.stack([tf.fill(tf.shape(epochs), tf.constant(seed, tf.int64)), tf.fill(tf.shape(epochs), tf.constant(stream, tf.int64)), epochs], axis=1)
-    return tf.random.experimental.index_shuffle(positions % examples, key, tf.constant(examples - 1, tf.int64))
+    key = tf.stack(
+        [tf.fill(tf.shape(epochs), tf.constant(seed, tf.int64)), tf.fill(tf.shape(epochs), tf.constant(stream, tf.int64)), epochs], axis=1
+    )
+    # The raw op, since `tf.random.experimental.index_shuffle` pads a batch of seeds along the batch as well (seen in 2.15).
+    return tf.raw_ops.RandomIndexShuffle(index=positions % examples, seed=key, max_index=tf.constant(examples - 1, tf.int64), rounds=4)

@@ -5,18 +5,10 @@ import tensorflow as tf
 from tf_simclr.augment import views
 from tf_simclr.augment.random import uniform
 from tf_simclr.data import decode
+from tf_simclr.data.decode import match_channels
 from tf_simclr.data.order import example_at
 
 LABELLED_STREAM = 1
-
-
-def match_channels(images, channels):
-    """Grey to RGB by repetition, RGB to grey by luma; images uint8 or float [..., C] with C in (1, 3)."""
-    if images.shape[-1] == channels:
-        return images
-    if channels == 3:
-        return tf.repeat(images, 3, axis=-1)
-    return tf.image.rgb_to_grayscale(images)
 
 
 def training_batches(source, *, spec, policy, seed, batch_size, start, stop, view_count=1, stream=0):
@@ -45,32 +37,35 @@ def training_batches(source, *, spec, policy, seed, batch_size, start, stop, vie
         keys = None if source.encoded is None else tf.constant(source.encoded)
 
     def name_examples(positions):
-        batch = {"position": positions, "example": example_at(positions, seed, stream, len(source))}
-        return batch if labels is None else {**batch, "label": tf.gather(labels, batch["example"])}
+        example = example_at(positions, seed, stream, len(source))
+        draws = tuple(uniform(seed, positions, number, views.DRAWS) for number in numbers)
+        batch = {"position": positions, "example": example, "draws": draws}
+        return batch if labels is None else {**batch, "label": tf.gather(labels, example)}
 
     def crop_batch(batch):
         chosen = match_channels(tf.gather(images, batch["example"]), channels)
-        draws = [uniform(seed, batch["position"], v, views.DRAWS) for v in numbers]
-        return {**batch, "views": tuple(views.random_crop(chosen, d, size, policy) for d in draws)}
+        return {**batch, "views": tuple(views.random_crop(chosen, draws, size, policy) for draws in batch["draws"])}
 
     def crop_one(named):
         # One decoding serves all views, and only the crop needs the image at its own size.
         image = match_channels(decode.read(keys[named["example"]], source.on_disk, source.channels), channels)[None]
-        draws = [uniform(seed, named["position"][None], v, views.DRAWS) for v in numbers]
-        return {**named, "views": tuple(views.random_crop(image, d, size, policy)[0] for d in draws)}
+        return {**named, "views": tuple(views.random_crop(image, draws[None], size, policy)[0] for draws in named["draws"])}
 
     def recolour(batch):
-        draws = [uniform(seed, batch["position"], v, views.DRAWS) for v in numbers]
-        crops = [tf.ensure_shape(crop, [batch_size, size, size, channels]) for crop in batch["views"]]
-        return {**batch, "views": tuple(views.recolour(crop, d, policy) for crop, d in zip(crops, draws))}
+        draws, crops = batch["draws"], (tf.ensure_shape(crop, [batch_size, size, size, channels]) for crop in batch["views"])
+        rest = {key: value for key, value in batch.items() if key != "draws"}
+        return {**rest, "views": tuple(views.recolour(crop, d, policy) for crop, d in zip(crops, draws))}
 
+    # No function here branches on a tensor, and AutoGraph would take longer to read them than TensorFlow to trace them.
+    plain = tf.autograph.experimental.do_not_convert
     parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
     positions = tf.data.Dataset.range(start * batch_size, stop * batch_size)
-    named = positions.batch(batch_size, drop_remainder=True).map(name_examples)
+    named = positions.batch(batch_size, drop_remainder=True).map(plain(name_examples), **parallel)
     if images is not None:
-        finished = named.map(lambda batch: recolour(crop_batch(batch)), **parallel)
+        finished = named.map(plain(lambda batch: recolour(crop_batch(batch))), **parallel)
     else:
-        finished = named.unbatch().map(crop_one, **parallel).batch(batch_size, drop_remainder=True).map(recolour, **parallel)
+        crops = named.unbatch().map(plain(crop_one), **parallel).batch(batch_size, drop_remainder=True)
+        finished = crops.map(plain(recolour), **parallel)
     return finished.prefetch(tf.data.AUTOTUNE)
 
 

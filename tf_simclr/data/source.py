@@ -98,16 +98,22 @@ def as_source(images, labels=None, class_names=(), what="images"):
             f"{what} must be at least one image of shape [N, H, W] or [N, H, W, C] with C 1 or 3, got shape {list(images.shape)}"
         )
     size = min(images.shape[1:3])
+    labels, names = checked_labels(labels, len(images), class_names, what)
+    return Source(images.shape[3], size, images, labels=labels, class_names=names)
+
+
+def checked_labels(labels, examples, class_names, what):
+    """Labels as int64 and their class names as a tuple; (None, ()) without labels. Arguments and errors are those of `as_source`."""
     if labels is None:
-        return Source(images.shape[3], size, images)
+        return None, ()
     labels = np.asarray(labels)
-    if labels.ndim != 1 or len(labels) != len(images) or not np.issubdtype(labels.dtype, np.integer):
+    if labels.ndim != 1 or len(labels) != examples or not np.issubdtype(labels.dtype, np.integer):
         raise UsageError(
-            f"labels of {what} must be {len(images)} whole numbers, one for each image, got {labels.dtype} of shape {list(labels.shape)}"
+            f"labels of {what} must be {examples} whole numbers, one for each image, got {labels.dtype} of shape {list(labels.shape)}"
         )
     if labels.min() < 0:
         raise UsageError(f"labels of {what} must be at least 0, got {labels.min()}")
     names = tuple(map(str, class_names)) or tuple(str(i) for i in range(labels.max() + 1))
     if labels.max() >= len(names):
         raise UsageError(f"labels of {what} must be below the number of class names, {len(names)}, got {labels.max()}")
-    return Source(images.shape[3], size, images, labels=labels.astype(np.int64), class_names=names)
+    return labels.astype(np.int64), names

@@ -1,0 +1,124 @@
+"""Decoding of real files of every format, and the evaluation view."""
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tf_simclr.data import decode
+
+RGB = np.random.RandomState(0).randint(0, 256, [9, 13, 3], np.uint8)
+GREY = RGB[..., 0]
+
+
+def encode(array, kind, **options):
+    file = io.BytesIO()
+    image = array if isinstance(array, Image.Image) else Image.fromarray(array)
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def luma(rgb):
+    return np.asarray(tf.image.rgb_to_grayscale(rgb))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP"])
+def test_lossless_formats_keep_every_pixel(kind):
+    np.testing.assert_array_equal(decode.read(encode(RGB, kind), False, 3), RGB)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "JPEG"])
+@pytest.mark.parametrize("array", [RGB, GREY])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_format_gives_the_channels_asked_for(kind, array, channels):
+    image = decode.read(encode(array, kind), False, channels)
+    assert image.dtype == tf.uint8 and image.shape == [9, 13, channels]
+    if kind == "PNG":
+        expected = {(3, 1): luma(RGB), (3, 3): RGB, (2, 1): GREY[..., None], (2, 3): np.stack([GREY] * 3, -1)}
+        np.testing.assert_array_equal(image, expected[array.ndim, channels])
+
+
+def test_jpeg_is_close_to_what_it_shows():
+    smooth = np.tile(np.linspace(0, 255, 16, dtype=np.uint8)[:, None, None], [1, 16, 3])
+    assert np.abs(np.int32(decode.read(encode(smooth, "JPEG", quality=95), False, 3)) - smooth).max() < 8
+
+
+def test_sixteen_bit_png_keeps_its_high_byte():
+    deep = Image.fromarray((GREY.astype(np.uint16) << 8) + 255)
+    np.testing.assert_array_equal(decode.read(encode(deep, "PNG"), False, 1)[..., 0], GREY)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_alpha_is_dropped_and_not_blended(mode):
+    image = Image.fromarray(RGB if mode == "RGBA" else GREY)
+    image.putalpha(0)
+    expected = RGB if mode == "RGBA" else np.stack([GREY] * 3, -1)
+    np.testing.assert_array_equal(decode.read(encode(image, "PNG"), False, 3), expected)
+
+
+def test_cmyk_jpeg_becomes_rgb():
+    red = Image.new("RGB", (16, 16), (250, 10, 10)).convert("CMYK")
+    pixel = decode.read(encode(red, "JPEG"), False, 3)[8, 8].numpy()
+    assert pixel[0] > 200 and pixel[1:].max() < 60
+
+
+def test_an_animation_gives_its_first_frame():
+    frames = [Image.new("RGB", (5, 4), colour) for colour in ((255, 0, 0), (0, 0, 255))]
+    content = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    image = decode.read(content, False, 3)
+    assert image.shape == [4, 5, 3] and image[0, 0, 0] > 200 and image[0, 0, 2] < 50
+
+
+def test_a_graph_decodes_from_disk_as_eagerly_from_memory(tmp_path):
+    content = encode(RGB, "PNG")
+    (tmp_path / "image.png").write_bytes(content)
+    paths = tf.data.Dataset.from_tensors(str(tmp_path / "image.png"))
+    (image,) = paths.map(lambda path: decode.read(path, True, 1))
+    np.testing.assert_array_equal(image, decode.read(content, False, 1))
+
+
+def test_a_saved_model_decodes_and_resizes_as_here(tmp_path):
+    class Serving(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
+        def __call__(self, content):
+            return decode.resize_to_square(decode.read(content, False, 3), 6)
+
+    tf.saved_model.save(Serving(), str(tmp_path / "model"))
+    loaded = tf.saved_model.load(str(tmp_path / "model"))
+    for kind in ("PNG", "JPEG", "GIF", "BMP"):
+        content = encode(GREY, kind)
+        np.testing.assert_array_equal(loaded(content), decode.resize_to_square(decode.read(content, False, 3), 6))
+
+
+def test_what_is_no_image_is_an_error():
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        decode.read(b"not an image", False, 3)
+
+
+def test_the_evaluation_view_is_the_resized_central_square():
+    view = decode.resize_to_square(RGB, 4)
+    square = tf.cast(RGB[:, 2:11], tf.float32) / 255.0
+    np.testing.assert_allclose(view, tf.image.resize(square, [4, 4], antialias=True), atol=1e-6)
+    tall = decode.resize_to_square(RGB.transpose(1, 0, 2), 4)
+    np.testing.assert_allclose(tall, tf.transpose(view, [1, 0, 2]), atol=1e-6)
+    assert view.dtype == tf.float32
+
+
+def test_a_square_of_the_right_size_is_only_scaled():
+    square = RGB[:9, :9]
+    expected = square.astype(np.float32) * np.float32(1 / 255)
+    np.testing.assert_array_equal(decode.resize_to_square(square, 9), expected)
+    np.testing.assert_array_equal(decode.resize_to_square(square.astype(np.float32), 9), expected)
+
+
+@pytest.mark.parametrize("shape", [(9, 9), (12, 9), (30, 41), (3, 5)])
+def test_batches_of_unknown_size_are_resized_like_single_images(shape):
+    images = np.random.RandomState(1).randint(0, 256, [2, *shape, 1], np.uint8)
+    spec = tf.TensorSpec([None, None, None, 1], tf.float32)
+    resize = tf.function(lambda batch: decode.resize_batch(batch, 9), input_signature=[spec])
+    batch = resize(images.astype(np.float32) * np.float32(1 / 255))
+    single = np.stack([decode.resize_to_square(image, 9) for image in images])
+    np.testing.assert_allclose(batch, single, atol=1e-6)
+    assert batch.shape == [2, 9, 9, 1] and batch.numpy().min() >= 0 and batch.numpy().max() <= 1 + 1e-6

@@ -1,0 +1,126 @@
+"""Batches by position: permutations, and views that depend on nothing but seed, position and image."""
+
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tf_simclr.config import DataConfig, ModelConfig, PretrainConfig
+from tf_simclr.data import decode, from_arrays, load_data, pipeline
+
+COUNT = 10
+SPEC = ModelConfig(image_size=8, channels=3)
+FULL = PretrainConfig()
+CROPS = PretrainConfig(jitter=0.0, grey=0.0, blur=0.0)
+WHOLE = PretrainConfig(crop_min_area=1.0, flip=0.0, jitter=0.0, grey=0.0, blur=0.0)
+
+
+@pytest.fixture(scope="module", params=["arrays", "folder"])
+def source(request, tmp_path_factory):
+    """Ten images with labels: arrays of one size, or PNG files of ten sizes."""
+    random = np.random.RandomState(0)
+    if request.param == "arrays":
+        return from_arrays(random.randint(0, 256, [COUNT, 12, 9, 3], np.uint8), np.arange(COUNT) % 2).train
+    root = tmp_path_factory.mktemp("folder")
+    for number in range(COUNT):
+        (root / str(number % 2)).mkdir(exist_ok=True)
+        Image.fromarray(random.randint(0, 256, [8 + number, 20 - number, 3], np.uint8)).save(root / str(number % 2) / f"{number}.png")
+    return load_data(DataConfig(dataset="folder", data_dir=str(root))).train
+
+
+def batches(source, batch_size, start, stop, **settings):
+    # What follows the crops is the same for both kinds of source, and takes long to trace.
+    settings = {"spec": SPEC, "policy": CROPS if source.images is None else FULL, "seed": 3, **settings}
+    return pipeline.training_batches(source, batch_size=batch_size, start=start, stop=stop, **settings)
+
+
+def rows(source, batch_size, start, stop, **settings):
+    """Position → (example, label, views) for the steps asked for."""
+    found = {}
+    for batch in batches(source, batch_size, start, stop, **settings):
+        views = np.stack([view.numpy() for view in batch["views"]], axis=1)
+        for slot, position in enumerate(batch["position"].numpy()):
+            found[position] = batch["example"].numpy()[slot], batch["label"].numpy()[slot], views[slot]
+    return found
+
+
+@pytest.fixture(scope="module")
+def reference(source):
+    """Three epochs of two views."""
+    return rows(source, 5, 0, 6, view_count=2)
+
+
+def test_every_epoch_is_another_permutation(reference):
+    assert sorted(reference) == list(range(3 * COUNT))
+    epochs = [[reference[position][0] for position in range(epoch * COUNT, (epoch + 1) * COUNT)] for epoch in range(3)]
+    assert all(sorted(epoch) == list(range(COUNT)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+
+
+def test_labels_belong_to_their_examples(source, reference):
+    assert all(label == source.labels[example] for example, label, _ in reference.values())
+
+
+def test_views_have_their_shape_and_range_and_are_independent(reference):
+    for _, _, views in reference.values():
+        assert views.shape == (2, 8, 8, 3) and views.dtype == np.float32
+        assert views.min() >= 0 and views.max() <= 1
+        assert np.abs(views[0] - views[1]).max() > 0.01
+
+
+@pytest.mark.parametrize(("batch_size", "start", "stop"), [(6, 2, 4), (5, 4, 6)], ids=["another batch size", "a later start"])
+def test_views_are_a_function_of_the_position(source, reference, batch_size, start, stop):
+    other = rows(source, batch_size, start, stop, view_count=2)
+    assert sorted(other) == list(range(start * batch_size, stop * batch_size))
+    for position, (example, _, views) in other.items():
+        assert example == reference[position][0]
+        np.testing.assert_allclose(views, reference[position][2], atol=1e-5)
+
+
+@pytest.mark.parametrize("change", [{"seed": 4}, {"stream": pipeline.LABELLED_STREAM}], ids=["seed", "stream"])
+def test_seed_and_stream_change_order_and_views(source, reference, change):
+    other = rows(source, COUNT, 0, 1, **change)
+    assert [row[0] for row in other.values()] != [reference[position][0] for position in range(COUNT)]
+    by_example = {example: views for example, _, views in other.values()}
+    for position in range(COUNT):
+        example, _, views = reference[position]
+        assert np.abs(by_example[example] - views).max() > 0.01
+
+
+def test_a_view_is_made_from_the_image_it_names(source):
+    """A view of the whole image has the mean of the image."""
+    for example, _, views in rows(source, COUNT, 0, 1, policy=WHOLE, spec=ModelConfig(image_size=32, channels=3)).values():
+        image = source.images[example] if source.images is not None else np.asarray(Image.open(source.encoded[example]))
+        np.testing.assert_allclose(views[0].mean(axis=(0, 1)), image.mean(axis=(0, 1)) / 255, atol=0.03)
+
+
+def test_grey_views_of_colour_images_without_labels(source):
+    grey = ModelConfig(image_size=8, channels=1)
+    (batch,) = batches(source.without_labels(), 4, 0, 1, policy=WHOLE, spec=grey)
+    assert sorted(batch) == ["example", "position", "views"]
+    assert batch["views"][0].shape == [4, 8, 8, 1]
+    (plain,) = pipeline.plain_batches(source, spec=grey, batch_size=COUNT)
+    assert plain.shape == [COUNT, 8, 8, 1]
+
+
+def test_plain_batches_are_all_images_once_in_order(source):
+    found = list(pipeline.plain_batches(source, spec=SPEC, batch_size=4))
+    assert [len(batch) for batch in found] == [4, 4, 2]
+    images = np.concatenate(found)
+    for number in range(COUNT):
+        image = source.images[number] if source.images is not None else np.asarray(Image.open(source.encoded[number]))
+        np.testing.assert_allclose(images[number], decode.resize_to_square(image, 8), atol=1e-6)
+
+
+def test_the_wait_is_that_of_the_consumer(source):
+    waits = [batch["wait"].numpy() for batch in pipeline.with_wait(batches(source, 4, 0, 3, policy=WHOLE), 4)]
+    assert [wait.shape for wait in waits] == [(4,)] * 3
+    assert all((wait >= 0).all() and (wait == wait[0]).all() for wait in waits)
+
+
+def test_the_wait_grows_with_a_slow_pipeline():
+    slow = tf.data.Dataset.range(2).map(lambda i: {"view": tf.numpy_function(lambda j: (time.sleep(0.2), j)[1], [i], tf.int64)})
+    for batch in pipeline.with_wait(slow, 3):
+        assert 0.2 <= batch["wait"].numpy()[0] < 2.0

@@ -1,0 +1,78 @@
+"""A directory of image files, with a sub-directory for every class or without labels."""
+
+import os
+
+import numpy as np
+
+from tf_simclr.data.encoded import as_encoded
+from tf_simclr.errors import UsageError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+_TESTS = ("test", "val", "valid", "validation")
+
+
+def read(location, split, class_names=()):
+    """The images of a directory; files stay on disk and are decoded when they are used.
+
+    What the directory means:
+      1. Two or more sub-directories and no image beside them, and an image directly in at least one of them: every sub-directory is
+         a class, named by it, of all images below it; classes are sorted by name.
+      2. Otherwise all images at any depth, without labels. So a single sub-directory is not a class.
+    Names that begin with a dot and files without an image's suffix are skipped. Images are in the order of their sorted paths.
+
+    Args:
+      location: path of the directory.
+      split: "train"; there is no test split, a second directory serves as one.
+      class_names: ignored; the names are those of the sub-directories.
+
+    Returns:
+      A `Source`, or None for "test".
+
+    Raises:
+      UsageError: no images, a class without images, or sub-directories that are splits and not classes.
+    """
+    if split == "test":
+        return None
+    names, files = _classes(location)
+    paths = np.array([path for part in files for path in part], object)
+    if not len(paths):
+        raise UsageError(f"dataset folder needs images ({', '.join(SUFFIXES)}) in {location}, got none; check data_dir")
+    labels = np.repeat(np.arange(len(names)), [len(part) for part in files]) if names else None
+    return as_encoded(paths, labels, names, on_disk=True, what=location)
+
+
+def _classes(location):
+    """Class names and the image paths of each; no name and one list of paths where there are no classes."""
+    try:
+        entries = sorted((e for e in os.scandir(location) if not e.name.startswith(".")), key=lambda e: e.name)
+    except OSError as error:
+        raise UsageError(f"dataset folder needs a directory that can be read, got {location} ({error.strerror})") from error
+    directories = [entry.name for entry in entries if entry.is_dir()]
+    tests = [name for name in directories if name in _TESTS]
+    if "train" in directories and tests:
+        raise UsageError(
+            f"dataset folder needs one split, got {location} with train and {tests[0]}; use"
+            f" data_dir={os.path.join(location, 'train')} and eval_data_dir={os.path.join(location, tests[0])}"
+        )
+    files = [_images_below(os.path.join(location, name)) for name in directories]
+    beside = any(entry.is_file() and _is_image(entry.name) for entry in entries)
+    direct = any(os.path.dirname(path) == os.path.join(location, name) for name, part in zip(directories, files) for path in part)
+    if beside or not direct or len(directories) < 2:
+        return (), [_images_below(location)]
+    for name, part in zip(directories, files):
+        if not part:
+            raise UsageError(f"every class needs images, got none in {os.path.join(location, name)}; add some or remove the directory")
+    return tuple(directories), files
+
+
+def _images_below(directory):
+    """Sorted paths of all images at any depth; directories that are links are followed, as data sets are often made of links."""
+    found = []
+    for parent, children, names in os.walk(directory, followlinks=True):
+        children[:] = [name for name in children if not name.startswith(".")]
+        found += [os.path.join(parent, name) for name in names if _is_image(name)]
+    return sorted(found)
+
+
+def _is_image(name):
+    return not name.startswith(".") and name.lower().endswith(SUFFIXES)

@@ -1,0 +1,50 @@
+"""One .npz file: `images`, and where there are any `labels` and `class_names`."""
+
+import zipfile
+import zlib
+
+import numpy as np
+
+from tf_simclr.data.source import as_source
+from tf_simclr.errors import UsageError
+
+
+def read(location, split, class_names=()):
+    """The training split in an .npz file.
+
+    Args:
+      location: path of the file: images uint8 [N, H, W] or [N, H, W, C], C 1 or 3; optionally labels, integers [N], and class_names,
+        text in label order. Arrays of Python objects are refused: loading them could run code.
+      split: "train"; there is no test split.
+      class_names: names where the file has none; empty names the classes by their numbers.
+
+    Returns:
+      A `Source`, or None for "test".
+
+    Raises:
+      UsageError: not such a file, or arrays that do not fit together.
+    """
+    if split == "test":
+        return None
+    arrays = _load(location)
+    if "images" not in arrays:
+        found = ", ".join(arrays) or "none"
+        raise UsageError(f"dataset npz needs an array named images in {location}, got {found}; save it under that name")
+    names = tuple(map(str, arrays.get("class_names", class_names)))
+    return as_source(arrays["images"], arrays.get("labels"), names, what=f"images in {location}")
+
+
+def _load(location):
+    """The arrays we know of in the file, or under whatever names there are."""
+    try:
+        loaded = np.load(location, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise UsageError(f"dataset npz needs a file of named arrays, got a single array in {location}; save it with numpy.savez")
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except UsageError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UsageError(
+            f"dataset npz needs a file written by numpy.savez without Python objects, got {location} ({error}); write it again"
+        ) from error
