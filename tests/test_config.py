@@ -56,7 +56,7 @@ def test_json_with_a_value_out_of_bounds_is_refused():
         ("model__sk", 1, "sk must be bool, got 1"),
         ("model__channels", 2, "channels must be one of 0, 1, 3, got 2"),
         ("pretrain__batch_size", True, "batch_size must be int, got True"),
-        ("pretrain__learning_rate", float("nan"), "learning_rate must be above 0, got nan"),
+        ("pretrain__learning_rate", float("nan"), "learning_rate must be a finite number, got nan"),
         ("pretrain__temperature", -0.1, "temperature must be above 0, got -0.1"),
         ("pretrain__hue", 0.51, "hue must be at most 0.5, got 0.51"),
         ("finetune__optimizer", "adam", "optimizer must be one of lars, .*got 'adam'"),

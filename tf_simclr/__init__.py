@@ -40,6 +40,9 @@ def _choose_keras():
 
 
 _choose_keras()
+# TensorFlow turns oneDNN on by itself only where the CPU has AVX512; with AVX2 alone it makes a training step several times
+# faster too. It is read when TensorFlow is loaded, and whoever has set it is obeyed.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 
 def __getattr__(name):

@@ -31,7 +31,7 @@ def parse(argv):
     return to_config(read(argv))
 
 
-def _prepare(debug):
+def prepare(debug=False):
     """Makes TensorFlow quiet and our own log visible. Must run before TensorFlow is loaded."""
     # 2.15 reports harmless "errors" about CUDA plugins at every start; what really fails is an exception as well.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
@@ -73,7 +73,7 @@ def main(argv=None):
             print(f"tf-simclr {tf_simclr.__version__}")
             return 0
         config = to_config(values)
-        _prepare(debug)
+        prepare(debug)
         from tf_simclr.stages import run
 
         run(config)

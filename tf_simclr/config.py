@@ -8,6 +8,7 @@ Sources of the defaults: the SimCLRv2 paper (arXiv 2006.10029), sections 3 and 4
 
 import dataclasses
 import json
+import math
 import typing
 
 from tf_simclr.errors import UsageError
@@ -37,12 +38,14 @@ class DataConfig:
     """Where images and labels come from, and which labels may be used."""
 
     dataset: str = option(
-        "fashion_mnist_8k", "fashion_mnist_8k (bundled), idx, npz, folder, or tfds:NAME such as tfds:cifar10"
+        "", "fashion_mnist_8k (bundled), idx, npz, folder, or tfds:NAME such as tfds:cifar10; empty: that of --from, else fashion_mnist_8k"
     )
     data_dir: str = option("", "directory (idx, folder, prepared tfds) or file (npz) that holds the data")
     eval_data_dir: str = option("", "separate labelled evaluation data, of the same kind as --data_dir")
     eval_on: str = option(
-        "test", "score on the test split, or on a stratified hold-out of the training split", choices=("test", "holdout")
+        "auto",
+        "score on the test split, or on a stratified hold-out of the training split; auto: as --from did, else test",
+        choices=("auto", "test", "holdout"),
     )
     holdout_fraction: float = option(0.125, "share of the training split held out by --eval_on=holdout", above=0, high=0.9)
     labels_per_class: int = option(0, "use this many labels of every class (0: not limited this way)", low=0)
@@ -58,9 +61,7 @@ class ModelConfig:
     depth: int = option(18, "ResNet depth", choices=DEPTHS)
     width: float = option(1.0, "width multiplier of the encoder; fractions allowed", above=0)
     sk: bool = option(False, "selective kernels, in basic and bottleneck blocks")
-    stem: str = option(
-        "auto", "first layers; auto: cifar up to 32 px, else imagenet", choices=("auto", "cifar", "cifar2", "imagenet")
-    )
+    stem: str = option("auto", "first layers; auto: cifar up to 32 px, else imagenet", choices=("auto", "cifar", "cifar2", "imagenet"))
     image_size: int = option(0, "side of the square network input in pixels (0: that of the data)", low=0)
     channels: int = option(0, "1 grey, 3 RGB (0: those of the data)", choices=(0, 1, 3))
     head_layers: int = option(3, "layers of the projection head", low=1)
@@ -181,13 +182,15 @@ class Config:
 
     def __post_init__(self):
         """Raises UsageError for a value outside its choices or bounds, or a combination that cannot be."""
-        for section in sections(self).values():
+        for name, section in sections(self).items():
             for field in options(section):
-                check(field, getattr(section, field.name))
+                check(field, getattr(section, field.name), f"{name}_" if isinstance(section, (FitConfig, LinearEvalConfig)) else "")
         d = self.data
         given = [n for n in ("labels_per_class", "num_labels", "label_fraction") if getattr(d, n)]
         if len(given) > 1:
-            raise UsageError(f"at most one of labels_per_class, num_labels and label_fraction is allowed, got {' and '.join(given)}; drop all but one")
+            raise UsageError(
+                f"at most one of labels_per_class, num_labels and label_fraction is allowed, got {' and '.join(given)}; drop all but one"
+            )
         if self.finetune.selector > self.model.head_layers:
             raise UsageError(f"finetune_selector must be at most head_layers={self.model.head_layers}, got {self.finetune.selector}")
         for name in self.method_names:
@@ -220,12 +223,14 @@ def sections(config):
     return {"": config, **named}
 
 
-def check(field, value):
-    """Raises UsageError when a value is outside its field's type, choices or bounds."""
-    name = field.metadata["flag"] or field.name
+def check(field, value, prefix=""):
+    """Raises UsageError when a value is outside its field's type, choices or bounds; `prefix` goes before the name."""
+    name = prefix + (field.metadata["flag"] or field.name)
     allowed = (int, float) if field.type is float else field.type
     if not isinstance(value, allowed) or (isinstance(value, bool) and field.type is not bool):
         raise UsageError(f"{name} must be {field.type.__name__}, got {value!r}")
+    if field.type is float and not math.isfinite(value):
+        raise UsageError(f"{name} must be a finite number, got {value}")
     m = field.metadata
     if m["choices"] is not None and value not in m["choices"]:
         raise UsageError(f"{name} must be one of {', '.join(map(str, m['choices']))}, got {value!r}")
@@ -258,6 +263,8 @@ def to_json(config):
 
 def from_dict(cls, values, where="config"):
     """Builds a (nested) dataclass from plain data; unknown keys are refused by name."""
+    if not isinstance(values, dict):
+        raise UsageError(f"{where} must be an object of settings, got {values!r}")
     hints = typing.get_type_hints(cls)
     unknown = sorted(set(values) - set(hints))
     if unknown:

@@ -38,23 +38,35 @@ class Checkpoints:
             self._saved = step
 
 
-def restore_network(directory, **parts):
-    """Restores parts of an earlier stage's network from its newest checkpoint.
+def save_network(directory, network):
+    """Saves a network that was not trained by steps, for the stages after it."""
+    checkpoint = tf.train.Checkpoint(network=network)
+    tf.train.CheckpointManager(checkpoint, str(directory), 1, checkpoint_name="step").save(checkpoint_number=0)
+
+
+def restore_network(directory, network, classifier=True):
+    """Restores an earlier stage's network from its newest checkpoint; the optimizer's part of it is left alone.
 
     Args:
       directory: the earlier run's checkpoint directory.
-      **parts: attributes of a `Network` by name (encoder, head, classifier), built.
+      network: a built `Network`; it may keep fewer head layers than the saved one.
+      classifier: restore the classifier too; a new one has nothing to restore.
 
     Raises:
-      UsageError: there is no checkpoint, or a variable of the parts is not in it.
+      UsageError: there is no checkpoint, or a variable of the network is not in it or has another shape.
     """
     path = tf.train.latest_checkpoint(str(directory))
     if path is None:
         raise UsageError(f"a checkpoint is required in {directory}, found none; run the earlier stage to its end first")
+    parts = {"encoder": network.encoder, "head": network.head}
+    if classifier and network.classifier is not None:
+        parts["classifier"] = network.classifier
     saved = tf.train.Checkpoint(network=tf.train.Checkpoint(**parts))
     try:
         saved.read(path).assert_existing_objects_matched().expect_partial()
     except (AssertionError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UsageError(f"the network in {path} is not of the architecture required: {reason}; use a run of the same architecture") from error
+        raise UsageError(
+            f"the network in {path} is not of the architecture required: {reason}; use a run of the same architecture"
+        ) from error
     logging.info("restored %s from %s", ", ".join(parts), path)

@@ -45,6 +45,9 @@ def train(model, fit, duration, make_batches, run, config, extra_callbacks=()):
       run: the `RunDirectory`.
       config: the `Config`, for checkpoint intervals.
       extra_callbacks: further Keras callbacks; they run before the metrics are written.
+
+    Returns:
+      dict of floats, the metrics of the last report; empty when there was nothing left to train.
     """
     strategy = tf.distribute.get_strategy()
     optimizer = build(model.network, fit, duration.total)
@@ -59,6 +62,7 @@ def train(model, fit, duration, make_batches, run, config, extra_callbacks=()):
         told.MetricLines(run.metrics, start),
         tf.keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False),
     ]
+    metrics = {}
     while start < duration.total:
         # A run that stopped inside an epoch ends that epoch first.
         epoch, inside = divmod(start, duration.per_epoch)
@@ -66,7 +70,7 @@ def train(model, fit, duration, make_batches, run, config, extra_callbacks=()):
         steps = duration.per_epoch if whole else min(duration.per_epoch - inside, duration.total - start)
         stop = start + steps * max(1, whole)
         batches = with_wait(make_batches(start, stop), fit.batch_size)
-        model.fit(
+        history = model.fit(
             strategy.experimental_distribute_dataset(batches) if strategy.num_replicas_in_sync > 1 else batches.repeat(),
             initial_epoch=epoch,
             epochs=epoch + max(1, whole),
@@ -74,4 +78,6 @@ def train(model, fit, duration, make_batches, run, config, extra_callbacks=()):
             callbacks=callbacks,
             verbose=1,
         )
+        metrics = {name: float(values[-1]) for name, values in history.history.items()}
         start = stop
+    return metrics

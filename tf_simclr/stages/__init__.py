@@ -1,0 +1,22 @@
+"""The stages of the procedure, one file each, every one a `run(config, data)` that returns a JSON-able result."""
+
+import importlib
+
+
+def run(config, data=None):
+    """Runs one stage: what the command line does, as one call.
+
+    Running it again with the same settings goes on where it stopped; a finished run returns its recorded result.
+
+    Args:
+      config: a `tf_simclr.Config`; `config.stage` says what to do.
+      data: a `tf_simclr.data.Data` (see `from_arrays`, `from_dataset`); None loads what `config.data` names.
+
+    Returns:
+      dict, the result that the run directory's `done.json` holds; every stage's module says what is in it.
+
+    Raises:
+      UsageError: settings, data or directories that cannot be used, before anything is trained.
+    """
+    stage = importlib.import_module(f"tf_simclr.stages.{config.stage}")
+    return stage.run(config, data)

@@ -1,0 +1,81 @@
+"""Distillation with unlabelled images: into the same architecture, or into another, usually smaller one (paper, section 2)."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from tf_simclr.data.labels import draw_labels
+from tf_simclr.data.pipeline import LABELLED_STREAM, training_batches
+from tf_simclr.errors import UsageError
+from tf_simclr.stages import setup
+from tf_simclr.stages.evaluate import finish_classifier
+from tf_simclr.training.fit import Duration, train
+from tf_simclr.training.models import DistillationModel
+
+TEACHERS = ("finetune", "distill", "linear_eval")
+
+
+def run(config, data=None):
+    """Trains a student to match the teacher's softened probabilities on all training images.
+
+    The architecture is the teacher's; `student.depth` or `student.width` changes it, and then the settings are those of the
+    `student` section instead of `distill`.
+
+    Returns:
+      dict: see `evaluate.finish_classifier`.
+    """
+    clock = setup.Clock()
+    parent = setup.required_parent(config, TEACHERS)
+    config = setup.with_data_of(config, parent)
+    data = setup.find_data(config, data)
+    teacher_spec, facts = setup.spec_of(parent, config), parent.facts()
+    smaller = bool(config.student.depth or config.student.width)
+    fit = config.student if smaller else config.distill
+    spec = teacher_spec
+    if smaller:
+        width, depth = config.student.width or spec.width, config.student.depth or spec.depth
+        spec = dataclasses.replace(spec, width=width, depth=depth)
+    selector = facts["selector"] if fit.selector < 0 else fit.selector
+    setup.check_selector(selector, spec)
+    if fit.init == "teacher" and selector != facts["selector"]:
+        raise UsageError(
+            f"a student that starts as its teacher needs its selector, {facts['selector']}, got {selector}; give --init=random"
+        )
+    setup.need_evaluation(data, config)
+    names = tuple(facts["class_names"])
+    if data.evaluation.class_names != names:
+        raise UsageError(f"the classes must be the teacher's, {', '.join(names)}, got {', '.join(data.evaluation.class_names)}")
+    labelled = _labels_in_use(config, data, facts) if fit.alpha < 1 else []
+    strategy = setup.make_strategy(config)
+    setup.check_batch(fit, strategy.num_replicas_in_sync)
+    run = setup.open_run(config, data, spec, selector, names, labelled)
+    if (result := setup.finished(run)) is not None:
+        return result
+    with strategy.scope():
+        teacher = setup.load_network(parent)
+        network = setup.build_network(spec, selector, len(names), config.seed)
+        if fit.init == "teacher":
+            network.set_weights(teacher.get_weights())
+        model = DistillationModel(network, teacher, fit.temperature, fit.alpha, fit.weight_decay)
+        common = {"spec": spec, "policy": fit, "seed": config.seed, "batch_size": fit.batch_size}
+
+        def batches(start, stop):
+            parts = {}
+            if fit.alpha > 0:
+                parts["unlabelled"] = training_batches(data.train.without_labels(), start=start, stop=stop, **common)
+            if fit.alpha < 1:
+                parts["labelled"] = training_batches(data.train.take(labelled), start=start, stop=stop, stream=LABELLED_STREAM, **common)
+            return tf.data.Dataset.zip(parts)
+
+        examples = len(data.train) if fit.alpha > 0 else len(labelled)
+        train(model, fit, Duration.of(fit, examples), batches, run, config)
+    return finish_classifier(network, data, config, run, clock, labels=len(facts["label_indices"] or ()))
+
+
+def _labels_in_use(config, data, facts):
+    """Indices of the labelled images: as the settings limit them, else the teacher's own, on the same data."""
+    setup.need_labels(data.train, config)
+    limited = config.data.labels_per_class or config.data.num_labels or config.data.label_fraction
+    if not limited and facts["label_indices"] and facts["data"]["fingerprint"] == data.train.fingerprint():
+        return facts["label_indices"]
+    return draw_labels(data.train.labels, len(data.train.class_names), config.data)

@@ -1,0 +1,55 @@
+"""Scores a run's classifier: JSON, Markdown and a picture."""
+
+from absl import logging
+from scipy.special import softmax
+
+from tf_simclr.data.pipeline import plain_batches
+from tf_simclr.errors import UsageError
+from tf_simclr.evaluation.features import extract
+from tf_simclr.evaluation.metrics import score
+from tf_simclr.evaluation.report import write_report
+from tf_simclr.stages import setup
+
+CLASSIFIERS = ("finetune", "linear_eval", "distill")
+
+
+def run(config, data=None):
+    """Evaluates the run that `--from` names and writes the report there, or into `--run_dir`.
+
+    Returns:
+      dict of scores, see `evaluation.metrics.score`.
+    """
+    parent = setup.required_parent(config, CLASSIFIERS)
+    config = setup.with_data_of(config, parent)
+    data = setup.find_data(config, data)
+    network, facts = setup.load_network(parent), parent.facts()
+    if list(setup.need_evaluation(data, config).class_names) != facts["class_names"]:
+        raise UsageError(
+            f"the classes must be those of {parent.path}, {', '.join(facts['class_names'])}, got {', '.join(data.evaluation.class_names)}"
+        )
+    scores = score_network(network, data.evaluation, config.eval_batch_size)
+    directory = setup.RunDirectory(config.run_dir).report if config.run_dir else parent.report
+    write_report(directory, scores, str(parent.path))
+    logging.info("%.2f %% of %d images right; report in %s", 100 * scores["top1"], scores["images"], directory)
+    return scores
+
+
+def score_network(network, source, batch_size):
+    """Scores of a classifier on a labelled source, see `evaluation.metrics.score`."""
+    logits = extract(network, plain_batches(source, spec=network.spec, batch_size=batch_size))["logits"]
+    return score(softmax(logits, axis=1), source.labels, source.class_names)
+
+
+def finish_classifier(network, data, config, run, clock, labels, **facts):
+    """Evaluates a trained classifier, writes its report and marks the run as finished.
+
+    Returns:
+      dict: accuracy in percent, labels (images whose labels were used), parameters (moving statistics included), seconds.
+    """
+    scores = score_network(network, data.evaluation, config.eval_batch_size)
+    write_report(run.report, scores, f"{config.stage}: {run.path}")
+    parameters = sum(int(v.shape.num_elements()) for v in network.variables)
+    result = {"accuracy": 100 * scores["top1"], "labels": labels, "parameters": parameters, "seconds": clock.seconds(), **facts}
+    run.finish(result)
+    logging.info("%.2f %% of %d images right; report in %s", result["accuracy"], scores["images"], run.report)
+    return result

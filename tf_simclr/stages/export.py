@@ -1,0 +1,19 @@
+"""Writes a run's network as a SavedModel that works without this package."""
+
+from absl import logging
+
+from tf_simclr.export.saved_model import export_network, usage_line
+from tf_simclr.stages import setup
+
+
+def run(config, data=None):
+    """Exports the run that `--from` names, into its `export/` or into `--run_dir`. Images are not needed.
+
+    Returns:
+      dict: directory.
+    """
+    parent = setup.required_parent(config, ("pretrain", "finetune", "linear_eval", "distill"))
+    directory = config.run_dir or str(parent.export)
+    export_network(setup.load_network(parent), parent.facts()["class_names"], directory)
+    logging.info("exported to %s; to classify an image:\n%s", directory, usage_line(directory))
+    return {"directory": directory}

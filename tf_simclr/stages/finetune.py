@@ -1,0 +1,44 @@
+"""Fine-tuning from a middle layer of the projection head; without a pretrained run, the supervised baseline."""
+
+from tf_simclr.data.labels import draw_labels
+from tf_simclr.data.pipeline import training_batches
+from tf_simclr.stages import setup
+from tf_simclr.stages.evaluate import finish_classifier
+from tf_simclr.training.checkpoints import restore_network
+from tf_simclr.training.fit import Duration, train
+from tf_simclr.training.models import SupervisedModel
+
+
+def run(config, data=None):
+    """Trains on the labels in use.
+
+    Returns:
+      dict: see `evaluate.finish_classifier`.
+    """
+    clock = setup.Clock()
+    parent = setup.parent_of(config, ("pretrain",))
+    config = setup.with_data_of(config, parent)
+    data = setup.find_data(config, data)
+    setup.need_labels(data.train, config)
+    setup.need_evaluation(data, config)
+    fit = config.finetune if parent else config.supervised
+    spec = setup.spec_of(parent, config) if parent else setup.resolve(config.model, data.train)
+    setup.check_selector(fit.selector, spec)
+    strategy = setup.make_strategy(config)
+    setup.check_batch(fit, strategy.num_replicas_in_sync)
+    labelled = draw_labels(data.train.labels, len(data.train.class_names), config.data)
+    run = setup.open_run(config, data, spec, fit.selector, data.train.class_names, labelled)
+    if (result := setup.finished(run)) is not None:
+        return result
+    source = data.train.take(labelled)
+    with strategy.scope():
+        network = setup.build_network(spec, fit.selector, len(source.class_names), config.seed)
+        if parent:
+            restore_network(parent.checkpoints, network, classifier=False)
+        model = SupervisedModel(network, fit.weight_decay)
+
+        def batches(start, stop):
+            return training_batches(source, spec=spec, policy=fit, seed=config.seed, batch_size=fit.batch_size, start=start, stop=stop)
+
+        train(model, fit, Duration.of(fit, len(source)), batches, run, config)
+    return finish_classifier(network, data, config, run, clock, labels=len(labelled))

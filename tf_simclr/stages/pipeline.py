@@ -1,0 +1,113 @@
+"""The whole procedure in one run: pretrain once, then every method on every label draw, compared in one table; then export.
+
+Every step is a run directory of its own below this one, so that a pipeline that stopped goes on where it stopped.
+"""
+
+import pathlib
+
+from absl import logging
+
+from tf_simclr import stages
+from tf_simclr.config import replace
+from tf_simclr.data.labels import draw_labels
+from tf_simclr.errors import UsageError
+from tf_simclr.evaluation.comparison import format_table, summarise, write_comparison
+from tf_simclr.export.saved_model import usage_line
+from tf_simclr.stages import setup
+
+# method: its stage, and whose run it starts from.
+METHODS = {
+    "supervised": ("finetune", None),
+    "linear_eval": ("linear_eval", "pretrain"),
+    "finetune": ("finetune", "pretrain"),
+    "self_distill": ("distill", "finetune"),
+    "student": ("distill", "self_distill"),
+}
+
+
+def run(config, data=None):
+    """Runs the methods that `config.methods` names, each on every one of `config.label_seeds`, and what they start from.
+
+    The label seed is also the seed of weights, order and views of a method, so that the spread over seeds covers both.
+
+    Returns:
+      dict: rows (see `evaluation.comparison.summarise`), export (directory; of the last method, first label seed), seconds.
+    """
+    clock = setup.Clock()
+    config = setup.with_data_of(config, None)
+    data = setup.find_data(config, data)
+    plan = _plan(config)
+    _check(config, data, plan)
+    run = setup.open_run(config, data, setup.resolve(config.model, data.train), config.finetune.selector)
+    if (result := setup.finished(run)) is not None:
+        print(format_table(result["rows"]))
+        return result
+    results = {}
+    for number, (method, seed) in enumerate(plan, start=1):
+        logging.info("pipeline, %d of %d: %s%s", number, len(plan), method, "" if seed is None else f", label seed {seed}")
+        results[method, seed] = stages.run(_settings(config, run.path, method, seed), data)
+    rows = _rows(results)
+    write_comparison(run.report, rows)
+    method, seed = _exported(config)
+    exporting = replace(config, stage="export", from_run=str(_home(run.path, method, seed)), run_dir=str(run.export))
+    stages.run(exporting, data)
+    result = {"rows": rows, "export": str(run.export), "seconds": clock.seconds()}
+    run.finish(result)
+    print(format_table(rows))
+    print(f"\nTable and bar chart: {run.report}\nTo classify an image with the exported {method}:\n{usage_line(run.export)}")
+    return result
+
+
+def _plan(config):
+    """[(method, label seed)] in the order to run; what a method starts from comes before it."""
+    wanted = set(config.method_names)
+    for method in reversed(METHODS):
+        if method in wanted and METHODS[method][1] in METHODS:
+            wanted.add(METHODS[method][1])
+    plan = [] if wanted <= {"supervised"} else [("pretrain", None)]
+    return plan + [(method, seed) for method in METHODS if method in wanted for seed in config.label_seed_list]
+
+
+def _check(config, data, plan):
+    """Everything that would stop a later step, asked before the first one."""
+    if not plan:
+        raise UsageError("--methods must name at least one method, got none")
+    setup.need_labels(data.train, config)
+    setup.need_evaluation(data, config)
+    if ("student", config.label_seed_list[0]) in plan and not (config.student.depth or config.student.width):
+        raise UsageError("the method student needs an architecture: give --student_width or --student_depth, or leave it out of --methods")
+    for seed in config.label_seed_list:
+        draw_labels(data.train.labels, len(data.train.class_names), replace(config, data__label_seed=seed).data)
+
+
+def _home(root, method, seed):
+    return pathlib.Path(root) / (method if seed is None else f"{method}_{seed}")
+
+
+def _settings(config, root, method, seed):
+    """The `Config` of one step of the plan."""
+    if seed is None:
+        return replace(config, stage="pretrain", run_dir=str(_home(root, method, seed)))
+    stage, parent = METHODS[method]
+    start = "" if parent is None else str(_home(root, parent, None if parent == "pretrain" else seed))
+    # Only the method `student` has another architecture than its teacher.
+    student = {} if method == "student" else {"student__depth": 0, "student__width": 0.0}
+    return replace(config, stage=stage, from_run=start, run_dir=str(_home(root, method, seed)), seed=seed, data__label_seed=seed, **student)
+
+
+def _rows(results):
+    rows = []
+    for method in METHODS:
+        of_method = {seed: result for (name, seed), result in results.items() if name == method}
+        if of_method:
+            first = next(iter(of_method.values()))
+            accuracies = {str(seed): result["accuracy"] for seed, result in of_method.items()}
+            seconds = sum(result["seconds"] for result in of_method.values())
+            rows.append(summarise(method, first["labels"], first["parameters"], accuracies, seconds))
+    return rows
+
+
+def _exported(config):
+    """The method and label seed whose network is exported: the last method, the first seed."""
+    last = [method for method in METHODS if method in config.method_names][-1]
+    return last, config.label_seed_list[0]

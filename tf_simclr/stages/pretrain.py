@@ -1,0 +1,49 @@
+"""Pretraining: contrastive learning without labels (paper, section 2)."""
+
+from absl import logging
+
+from tf_simclr.data.pipeline import training_batches
+from tf_simclr.evaluation.online import probe
+from tf_simclr.stages import setup
+from tf_simclr.training.callbacks import Chance, Probe
+from tf_simclr.training.fit import Duration, train
+from tf_simclr.training.models import ContrastiveModel
+
+
+def run(config, data=None):
+    """Trains encoder and projection head on the images alone; labels, where there are any, are only looked at to report.
+
+    Returns:
+      dict: seconds, and the last epoch's metrics (loss, chance_loss, contrastive_top1, h_std, …; knn and linear_probe with labels).
+    """
+    clock = setup.Clock()
+    config = setup.with_data_of(config, None)
+    data = setup.find_data(config, data)
+    fit, spec = config.pretrain, setup.resolve(config.model, data.train)
+    strategy = setup.make_strategy(config)
+    setup.check_batch(fit, strategy.num_replicas_in_sync, len(data.train))
+    run = setup.open_run(config, data, spec, spec.head_layers)
+    if (result := setup.finished(run)) is not None:
+        return result
+    unlabelled = data.train.without_labels()
+    duration = Duration.of(fit, len(unlabelled))
+    with strategy.scope():
+        network = setup.build_network(spec, spec.head_layers, 0, config.seed)
+        model = ContrastiveModel(network, fit.temperature)
+        callbacks = [Chance(fit.batch_size)]
+        if fit.probe_every and data.train.labels is not None and data.evaluation is not None:
+            measure = probe(network, data, config.eval_batch_size)
+            callbacks.append(
+                Probe(measure, max(1, round(fit.probe_every * len(unlabelled) / fit.batch_size / duration.per_epoch)), duration.epochs)
+            )
+
+        def batches(start, stop):
+            return training_batches(
+                unlabelled, spec=spec, policy=fit, seed=config.seed, batch_size=fit.batch_size, start=start, stop=stop, view_count=2
+            )
+
+        metrics = train(model, fit, duration, batches, run, config, callbacks)
+    result = {"seconds": clock.seconds(), "steps": duration.total, **metrics}
+    run.finish(result)
+    logging.info("pretrained on %d images in %.0f s; next: --stage=finetune --from=%s", len(unlabelled), result["seconds"], run.path)
+    return result

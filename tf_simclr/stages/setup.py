@@ -1,0 +1,234 @@
+"""What every stage does before it starts: inherit from the earlier run, resolve the architecture, find the data, open the run."""
+
+import contextlib
+import dataclasses
+import pathlib
+import platform
+import random
+import time
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+import tf_simclr
+from tf_simclr.config import ModelConfig, options, replace
+from tf_simclr.data import load_data
+from tf_simclr.errors import UsageError
+from tf_simclr.models.network import Network
+from tf_simclr.models.resnet import stem_for
+from tf_simclr.run_directory import RunDirectory
+from tf_simclr.training.checkpoints import restore_network
+
+DEFAULT_DATASET = "fashion_mnist_8k"
+_WHERE_FROM = ("dataset", "data_dir", "eval_data_dir", "eval_on", "holdout_fraction")
+
+
+def parent_of(config, stages=()):
+    """The earlier run that `--from` names, or None.
+
+    Args:
+      config: a `Config`.
+      stages: the stages that it may be a run of; empty for any.
+
+    Raises:
+      UsageError: no run there, one of another stage, or one that did not finish.
+    """
+    if not config.from_run:
+        return None
+    parent = RunDirectory(config.from_run)
+    stage = parent.facts()["settings"]["stage"]
+    if stages and stage not in stages:
+        raise UsageError(f"--stage={config.stage} needs --from to be a run of {' or '.join(stages)}, got {parent.path}, a run of {stage}")
+    if parent.result is None:
+        raise UsageError(f"--from must be a finished run, but {parent.path} stopped before its end; run its command again to finish it")
+    return parent
+
+
+def required_parent(config, stages):
+    """As `parent_of`, where there must be one."""
+    if not config.from_run:
+        raise UsageError(f"--stage={config.stage} needs --from, the directory of a finished run of {' or '.join(stages)}, got none")
+    return parent_of(config, stages)
+
+
+def with_data_of(config, parent):
+    """The settings with the data of the earlier run filled in where none are given.
+
+    1. `--dataset` or `--data_dir` given: nothing is taken over.
+    2. else, with an earlier run: its data set, directories and evaluation split.
+    3. else the bundled data set; evaluation on the test split.
+    """
+    data, changes = config.data, {}
+    if not data.dataset and not data.data_dir and parent is not None:
+        theirs = parent.config().data
+        changes = {name: getattr(theirs, name) for name in _WHERE_FROM}
+        if data.eval_data_dir:
+            changes["eval_data_dir"] = data.eval_data_dir
+        if data.eval_on != "auto":
+            changes["eval_on"] = data.eval_on
+    elif not data.dataset:
+        changes["dataset"] = DEFAULT_DATASET if not data.data_dir else "folder"
+    if changes.get("eval_on", data.eval_on) == "auto":
+        changes["eval_on"] = "test"
+    return replace(config, **{f"data__{name}": value for name, value in changes.items()})
+
+
+def find_data(config, given):
+    """The data: as given, else as the settings name them."""
+    return load_data(config.data) if given is None else given
+
+
+def resolve(model, source):
+    """The architecture with nothing left open: image size and channels are the data's, the stem follows the size.
+
+    Args:
+      model: a `ModelConfig`.
+      source: the training `Source`.
+
+    Returns:
+      A `ModelConfig` without 0 or 'auto' (head_width 0 stays: it follows the encoder's width).
+    """
+    size = model.image_size or source.size
+    if size < 8:
+        raise UsageError(f"images must be at least 8 pixels wide and high, got {size}; give a larger --image_size")
+    stem = stem_for(size) if model.stem == "auto" else model.stem
+    return dataclasses.replace(model, image_size=size, channels=model.channels or source.channels, stem=stem)
+
+
+def spec_of(parent, config):
+    """The earlier run's architecture.
+
+    Raises:
+      UsageError: a model setting was given that differs from it.
+    """
+    spec = parent.spec()
+    for field in options(ModelConfig):
+        asked, theirs = getattr(config.model, field.name), getattr(spec, field.name)
+        if asked not in (field.default, theirs):
+            raise UsageError(
+                f"--{field.name} must be that of {parent.path}, {theirs}, got {asked}; leave --{field.name} out, or pretrain with it"
+            )
+    return spec
+
+
+def check_selector(selector, spec, flag="selector"):
+    """Raises UsageError for a layer that the projection head does not have."""
+    if selector > spec.head_layers:
+        raise UsageError(f"--{flag} must be at most {spec.head_layers}, the layers of the projection head, got {selector}")
+
+
+def need_labels(source, config):
+    """Raises UsageError where a stage needs labels and the training images have none."""
+    if source.labels is None:
+        raise UsageError(
+            f"--stage={config.stage} needs labels, but the images of --dataset={config.data.dataset} have none;"
+            " give labelled images, or use --stage=pretrain"
+        )
+
+
+def need_evaluation(data, config):
+    """The labelled evaluation split. Raises UsageError where there is none."""
+    if data.evaluation is None or data.evaluation.labels is None:
+        raise UsageError(
+            f"--stage={config.stage} needs labelled evaluation images, but --dataset={config.data.dataset} has none;"
+            " give --eval_data_dir, or --eval_on=holdout"
+        )
+    return data.evaluation
+
+
+def make_strategy(config):
+    """The replicas that `--strategy` names. Raises UsageError where there are none for it."""
+    gpus, cpus = tf.config.list_logical_devices("GPU"), tf.config.list_logical_devices("CPU")
+    if config.strategy == "one" or (config.strategy == "auto" and len(gpus) < 2):
+        return tf.distribute.get_strategy()
+    return tf.distribute.MirroredStrategy([device.name for device in gpus or cpus])
+
+
+def check_batch(fit, replicas, examples=None):
+    """Raises UsageError for a batch that does not divide over the replicas, or is larger than the `examples` there are."""
+    if fit.batch_size % replicas:
+        raise UsageError(f"--batch_size must be a multiple of the {replicas} replicas, got {fit.batch_size}; make it a multiple")
+    if examples is not None and not 2 <= fit.batch_size <= examples:
+        raise UsageError(
+            f"contrastive pretraining needs a batch of 2 to {examples}, the number of images (an image twice in a batch would be its"
+            f" own negative), got --batch_size={fit.batch_size}; give another one"
+        )
+
+
+@contextlib.contextmanager
+def seeded(seed):
+    """Makes Keras' initialisers draw from `seed`; Python's and NumPy's generators are put back afterwards."""
+    states = random.getstate(), np.random.get_state()
+    tf.keras.utils.set_random_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+
+
+def build_network(spec, head_layers, num_classes, seed):
+    """A `Network` with its variables, initialised from the seed alone. Call it under the strategy's scope."""
+    with seeded(seed):
+        return Network(spec, head_layers, num_classes).build_variables()
+
+
+def load_network(run):
+    """The trained `Network` of a run: encoder, the head layers it kept, its classifier if it has one."""
+    facts = run.facts()
+    network = Network(run.spec(), facts["selector"], len(facts["class_names"])).build_variables()
+    restore_network(run.checkpoints, network)
+    return network
+
+
+def open_run(config, data, spec, selector, class_names=(), label_indices=None):
+    """Starts (or continues) the run directory and records what is known before training.
+
+    Args:
+      config: the `Config`, data filled in.
+      data: the `Data`.
+      spec: the resolved `ModelConfig`.
+      selector: head layers kept; the last of them is what a classifier sits on.
+      class_names: names in label order; empty without a classifier.
+      label_indices: int [M], the training images whose labels are used, or None.
+
+    Returns:
+      The `RunDirectory`.
+    """
+    run = RunDirectory(config.run_dir or pathlib.Path("runs") / config.data.dataset.replace(":", "_").replace("/", "_") / config.stage)
+    evaluation = None if data.evaluation is None else len(data.evaluation)
+    run.start(
+        config,
+        {
+            "model": dataclasses.asdict(spec),
+            "selector": selector,
+            "class_names": list(class_names),
+            "label_indices": None if label_indices is None else [int(i) for i in label_indices],
+            "data": {"images": len(data.train), "evaluation_images": evaluation, "fingerprint": data.train.fingerprint()},
+            "versions": {
+                "python": platform.python_version(),
+                "tensorflow": tf.__version__,
+                "tf_simclr": tf_simclr.__version__,
+            },
+        },
+    )
+    logging.info("%s in %s", config.stage, run.path)
+    return run
+
+
+def finished(run):
+    """The result of a run that needs no more work, or None."""
+    if run.result is not None:
+        logging.info("%s is finished already: its result is returned; give another --run_dir to run again", run.path)
+    return run.result
+
+
+class Clock:
+    """Seconds since it was made."""
+
+    def __init__(self):
+        self._start = time.perf_counter()
+
+    def seconds(self):
+        return time.perf_counter() - self._start

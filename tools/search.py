@@ -1,0 +1,59 @@
+"""A small grid search for the settings of one stage, scored on a hold-out of the training split: the test set is never touched.
+
+    python tools/search.py --flagfile=flags/quickstart.flags --stage=finetune \\
+        --grid learning_rate=0.001,0.003 --grid steps=400,800 --label_seeds=1,2,3 --out=runs/search/supervised
+
+Every combination runs once for each label seed with `--eval_on=holdout` (a stratified part of the *training* images, the same for
+every seed, from which no label is drawn and no image trained on). All other arguments are those of `tf-simclr`. The table is
+printed, best first, and written to OUT/search.json; a search that is started again goes on where it stopped.
+"""
+
+import argparse
+import itertools
+import json
+import pathlib
+import statistics
+import sys
+
+import tf_simclr
+from tf_simclr import cli
+
+
+def combinations(grids):
+    """['a=1,2', 'b=3'] to [{'a': '1', 'b': '3'}, {'a': '2', 'b': '3'}]."""
+    axes = [(name, values.split(",")) for name, _, values in (grid.partition("=") for grid in grids)]
+    return [dict(zip([name for name, _ in axes], chosen)) for chosen in itertools.product(*(values for _, values in axes))]
+
+
+def accuracies(rest, chosen, seeds, out):
+    """Accuracy in percent on the hold-out for every label seed, with one combination of settings."""
+    flags = [f"--{name}={value}" for name, value in chosen.items()]
+    found = {}
+    for seed in seeds:
+        name = "_".join([*(f"{key}={value}" for key, value in chosen.items()), f"seed={seed}"])
+        fixed = [f"--run_dir={out / name}", f"--label_seed={seed}", f"--seed={seed}", "--eval_on=holdout"]
+        found[seed] = tf_simclr.run(cli.parse([*rest, *flags, *fixed]))["accuracy"]
+    return found
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--grid", action="append", required=True, help="NAME=VALUE,VALUE,… of a tf-simclr flag; may be repeated")
+    parser.add_argument("--label_seeds", default="1,2,3", help="label draws, as numbers with commas")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="directory of the runs and of search.json")
+    arguments, rest = parser.parse_known_args(argv)
+    cli.prepare()
+    rows = []
+    for chosen in combinations(arguments.grid):
+        found = accuracies(rest, chosen, [int(seed) for seed in arguments.label_seeds.split(",")], arguments.out)
+        spread = statistics.stdev(found.values()) if len(found) > 1 else 0.0
+        rows.append({"settings": chosen, "mean": statistics.mean(found.values()), "std": spread, "by_seed": found})
+        rows.sort(key=lambda row: -row["mean"])
+        (arguments.out / "search.json").write_text(json.dumps({"arguments": rest, "rows": rows}, indent=2) + "\n")
+    for row in rows:
+        settings = ", ".join(f"{name} {value}" for name, value in row["settings"].items())
+        print(f"{row['mean']:6.2f} ± {row['std']:4.2f} %   {settings}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
