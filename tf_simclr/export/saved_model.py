@@ -38,7 +38,8 @@ def export_network(network, class_names, directory):
     _check(network, class_names, target)
     serving = Serving(network, class_names)
     target.parent.mkdir(parents=True, exist_ok=True)
-    # In the same directory, hence on the same disk: there a rename is one step. A kept file's permissions are not those of a temporary one.
+    # Beside the target, hence on the same disk, where a rename is one step. Not the temporary directory itself is renamed but one
+    # inside it: only its owner may read the temporary one.
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
         written = pathlib.Path(temporary) / "written"
         signatures = {"serving_default": serving.serve, "serve_encoded": serving.serve_encoded}

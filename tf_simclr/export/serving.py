@@ -28,6 +28,8 @@ class Serving(tf.Module):
         copy.set_weights(network.get_weights())
         self.network_variables = list(copy.variables)
 
+        # A function of its own, so that the network is traced once for both signatures.
+        @tf.function(input_signature=[tf.TensorSpec([None, spec.image_size, spec.image_size, spec.channels], tf.float32)])
         def run(squares):
             # TensorFlow's fused convolutions refuse an empty batch: it passes with one black image, and comes back without.
             count = tf.shape(squares)[0]
