@@ -143,6 +143,12 @@ def test_the_order_is_the_same_every_time(prepared):
     assert load("one_size", prepared).train.fingerprint() == load("one_size", prepared).train.fingerprint()
 
 
+def test_what_is_prepared_is_read_though_the_code_is_newer(prepared, monkeypatch):
+    monkeypatch.setattr(OneSize, "VERSION", tfds.core.Version("2.0.0"))
+    assert len(load("one_size", prepared).train) == 30
+    assert not (prepared / "one_size" / "2.0.0").exists()
+
+
 def test_examples_with_an_id_come_in_its_order(prepared):
     assert numbers_of(load("one_size", prepared).train.images) != list(range(30))
     assert numbers_of(load("with_id", prepared).train.images) == list(range(30))
