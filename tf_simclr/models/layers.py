@@ -47,17 +47,19 @@ class BatchNorm(tf.keras.layers.Layer):
         self._gamma_initializer = "zeros" if zero_gamma else "ones"
 
     def build(self, shape):
-        width = [shape[-1]]
-        add = self.add_weight
-        self.gamma = add("gamma", width, tf.float32, self._gamma_initializer)
-        self.beta = add("beta", width, tf.float32, "zeros") if self._center else None
+        def add(name, initializer, **kwargs):
+            # No autocast: statistics stay float32 whatever the compute dtype, as the fused kernel wants them.
+            return self.add_weight(name, [shape[-1]], tf.float32, initializer, experimental_autocast=False, **kwargs)
+
         statistic = {
             "trainable": False,
             "synchronization": tf.VariableSynchronization.ON_READ,
             "aggregation": tf.VariableAggregation.MEAN,
         }
-        self.moving_mean = add("moving_mean", width, tf.float32, "zeros", **statistic)
-        self.moving_variance = add("moving_variance", width, tf.float32, "ones", **statistic)
+        self.gamma = add("gamma", self._gamma_initializer)
+        self.beta = add("beta", "zeros") if self._center else None
+        self.moving_mean = add("moving_mean", "zeros", **statistic)
+        self.moving_variance = add("moving_variance", "ones", **statistic)
         super().build(shape)
 
     def call(self, x, training=False):

@@ -41,8 +41,11 @@ class Network(tf.keras.Model):
         return self
 
 
+@tf.autograph.experimental.do_not_convert
 def count_parameters(spec, head_layers=0, num_classes=0):
     """Parameters of a network, BatchNorm's moving statistics included, from shapes alone: no weight is allocated.
+
+    A group's blocks are all alike from the second one on: two are built, which makes a ResNet-152 as quick to count as a ResNet-18.
 
     Args:
       spec: a resolved `ModelConfig`.
@@ -51,5 +54,13 @@ def count_parameters(spec, head_layers=0, num_classes=0):
     """
     with tf.Graph().as_default():
         network = Network(spec, head_layers, num_classes)
+        groups = network.encoder.groups
+        left_out = [len(blocks[2:]) for blocks in groups]
+        for blocks in groups:
+            del blocks[2:]
         network(tf.zeros([1, spec.image_size, spec.image_size, spec.channels]))
-        return sum(v.shape.num_elements() for v in network.variables)
+        return _size(network) + sum(count * _size(blocks[-1]) for count, blocks in zip(left_out, groups))
+
+
+def _size(layer):
+    return sum(v.shape.num_elements() for v in layer.variables)

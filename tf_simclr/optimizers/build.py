@@ -1,5 +1,7 @@
 """From settings to an optimizer with its schedule and masks."""
 
+import re
+
 import tensorflow as tf
 
 from tf_simclr.errors import UsageError
@@ -8,28 +10,25 @@ from tf_simclr.optimizers.masks import plain_variables
 from tf_simclr.optimizers.schedules import WarmupCosine, scaled_rate
 
 
-def _lars(rate, fit, plain):
-    optimizer = LARS(rate, momentum=fit.momentum, weight_decay=fit.weight_decay)
-    optimizer.exclude(plain)
-    return optimizer
+def _lars(rate, fit, network):
+    plain = {v.ref() for v in plain_variables(network)}
+    positions = [i for i, v in enumerate(network.trainable_variables) if v.ref() in plain]
+    return LARS(rate, momentum=fit.momentum, weight_decay=fit.weight_decay, plain=positions)
 
 
-def _decoupled(optimizer, fit, plain):
-    if fit.weight_decay:
-        optimizer.exclude_from_weight_decay(var_list=plain)
-    return optimizer
-
-
-def _sgd(rate, fit, plain):
+def _sgd(rate, fit, network):
     optimizer = tf.keras.optimizers.SGD(rate, momentum=fit.momentum, nesterov=True, weight_decay=fit.weight_decay or None)
-    return _decoupled(optimizer, fit, plain)
+    optimizer.exclude_from_weight_decay(var_list=plain_variables(network))
+    return optimizer
 
 
-def _adamw(rate, fit, plain):
-    return _decoupled(tf.keras.optimizers.AdamW(rate, weight_decay=fit.weight_decay), fit, plain)
+def _adamw(rate, fit, network):
+    optimizer = tf.keras.optimizers.AdamW(rate, weight_decay=fit.weight_decay)
+    optimizer.exclude_from_weight_decay(var_list=plain_variables(network))
+    return optimizer
 
 
-def _lamb(rate, fit, plain):
+def _lamb(rate, fit, network):
     try:
         import tensorflow_addons as tfa
     except ImportError:
@@ -37,11 +36,13 @@ def _lamb(rate, fit, plain):
             "optimizer lamb needs tensorflow-addons, which exists for Python 3.9-3.11 with TensorFlow 2.15 only;"
             " it is not installed here; use --optimizer=lars, or that environment"
         ) from None
-    # Addons matches exclusions by regular expression over names; the names are exact ones of the variables of our roles.
-    names = [f"^{variable.name.split(':')[0]}$" for variable in plain]
-    return tfa.optimizers.LAMB(
+    # Addons matches exclusions by regular expression over names; these are the exact ones of the variables of our roles, on any replica.
+    names = [rf"^{re.escape(v.name.split(':')[0])}(/replica_\d+)?:0$" for v in plain_variables(network)]
+    optimizer = tfa.optimizers.LAMB(
         rate, weight_decay=fit.weight_decay, exclude_from_weight_decay=names, exclude_from_layer_adaptation=names
     )
+    optimizer.build = optimizer._create_all_weights  # the name of this step in Keras' older optimizers, of which Addons' are
+    return optimizer
 
 
 _RULES = {"lars": _lars, "sgd": _sgd, "adamw": _adamw, "lamb": _lamb}
@@ -60,4 +61,4 @@ def build(network, fit, total_steps):
     """
     peak = scaled_rate(fit.learning_rate, fit.lr_scaling, fit.batch_size)
     schedule = WarmupCosine(peak, total_steps, round(fit.warmup * total_steps))
-    return _RULES[fit.optimizer](schedule, fit, plain_variables(network))
+    return _RULES[fit.optimizer](schedule, fit, network)

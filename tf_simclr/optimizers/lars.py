@@ -3,11 +3,12 @@
 import tensorflow as tf
 
 
+@tf.keras.utils.register_keras_serializable("tf_simclr")
 class LARS(tf.keras.optimizers.Optimizer):
     """SGD with momentum whose rate is scaled per variable by `trust · |w| / |g + λw|`.
 
-    As SimCLR uses it: the momentum buffer takes in the learning rate (`v ← m·v + rate·g; w ← w - v`), and variables excluded from
-    weight decay and from adaptation (BatchNorm, biases, the classifier) get plain momentum SGD.
+    As SimCLR uses it: the momentum buffer takes in the learning rate (`v ← m·v + rate·g; w ← w - v`), and variables without
+    weight decay and adaptation (BatchNorm, biases, the classifier) get plain momentum SGD.
 
     Args:
       learning_rate: float ≥ 0 or a Keras schedule.
@@ -15,39 +16,39 @@ class LARS(tf.keras.optimizers.Optimizer):
       weight_decay: λ ≥ 0, added to the gradient before its norm is taken.
       trust: the trust coefficient, > 0.
       nesterov: use the gradient after the momentum step.
+      plain: positions, in the list that the optimizer is built with, of the variables that get plain momentum SGD. Positions
+        and not variables, so that the config tells all.
     """
 
-    def __init__(self, learning_rate=0.1, momentum=0.9, weight_decay=0.0, trust=0.001, nesterov=False, name="LARS", **kwargs):
+    def __init__(self, learning_rate=0.1, momentum=0.9, weight_decay=0.0, trust=0.001, nesterov=False, plain=(), name="LARS", **kwargs):
         super().__init__(name=name, **kwargs)
         self._learning_rate = self._build_learning_rate(learning_rate)
         self.momentum = momentum
         self.l2 = weight_decay  # not Keras' `weight_decay`, which is decoupled from the gradient
         self.trust = trust
         self.nesterov = nesterov
-        self._plain = set()
-
-    def exclude(self, variables):
-        """Takes variables out of weight decay and of adaptation; call it before the first step."""
-        self._plain = {self._var_key(v) for v in variables}
+        self.plain = tuple(plain)
 
     def build(self, var_list):
         super().build(var_list)
-        if hasattr(self, "_built") and self._built:
+        if getattr(self, "_built", False):
             return
         self.momentums = [self.add_variable_from_reference(v, "m") for v in var_list]
         self._built = True
 
     def update_step(self, gradient, variable):
         rate = tf.cast(self.learning_rate, variable.dtype)
-        if self._var_key(variable) not in self._plain:
+        position = self._index_dict[self._var_key(variable)]
+        if position not in self.plain:
             gradient = gradient + self.l2 * variable
             weight_norm, gradient_norm = tf.norm(variable), tf.norm(gradient)
             usable = (weight_norm > 0) & (gradient_norm > 0)
             rate = rate * tf.where(usable, self.trust * weight_norm / tf.where(usable, gradient_norm, 1.0), 1.0)
-        velocity = self.momentums[self._index_dict[self._var_key(variable)]]
+        velocity = self.momentums[position]
         velocity.assign(self.momentum * velocity + rate * gradient)
         variable.assign_sub(self.momentum * velocity + rate * gradient if self.nesterov else velocity)
 
     def get_config(self):
-        own = {"momentum": self.momentum, "weight_decay": self.l2, "trust": self.trust, "nesterov": self.nesterov}
-        return {**super().get_config(), "learning_rate": self._serialize_hyperparameter(self._learning_rate), **own}
+        rate = self._serialize_hyperparameter(self._learning_rate)
+        own = {"momentum": self.momentum, "weight_decay": self.l2, "trust": self.trust, "nesterov": self.nesterov, "plain": list(self.plain)}
+        return {**super().get_config(), "learning_rate": rate, **own}

@@ -6,7 +6,7 @@ from tf_simclr.models.layers import BatchNorm, SupervisedHead
 def plain_variables(network):
     """Scales and offsets of BatchNorm, biases, and the whole classifier: a list of trainable variables of `network`.
 
-    The classifier's kernel gets plain L2 in the loss instead (paper, appendix B.2); see `training/supervised.py`.
+    The classifier's kernel gets plain L2 in the loss instead (paper, appendix B.2); see `training/models.py`.
     """
     plain = []
     for layer in network.submodules:

@@ -10,6 +10,7 @@ def scaled_rate(learning_rate, scaling, batch_size):
     return learning_rate * {"none": 1.0, "linear": batch_size / 256.0, "sqrt": math.sqrt(batch_size)}[scaling]
 
 
+@tf.keras.utils.register_keras_serializable("tf_simclr")
 class WarmupCosine(tf.keras.optimizers.schedules.LearningRateSchedule):
     """Linear from 0 to the peak over `warmup_steps`, then half a cosine to 0 at `total_steps`.
 

@@ -1,0 +1,51 @@
+import numpy as np
+import oracles
+import pytest
+import tensorflow as tf
+
+from tf_simclr.augment import crop
+from tf_simclr.augment.random import uniform
+
+
+def draws(count):
+    return uniform(3, tf.range(count, dtype=tf.int64), 0, crop.DRAWS)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("box", [(0, 0, 20, 26), (3, 5, 16, 12), (2, 1, 5, 25), (7, 9, 3, 4)], ids=str)
+def test_whole_boxes_equal_slice_and_antialiased_resize(box, channels):
+    images = np.random.default_rng(0).integers(0, 256, (2, 20, 26, channels), np.uint8)
+    top, left, height, width = box
+    part = images[:, top : top + height, left : left + width]
+    expected = tf.image.resize(part, [8, 8], antialias=True) / 255
+    out = crop.crop_resize_flip(images, tf.constant([box, box], tf.float32), tf.constant([False, True]), 8)
+    np.testing.assert_allclose(out[0], expected[0], atol=1e-5)
+    np.testing.assert_allclose(out[1], tf.image.flip_left_right(expected)[1], atol=1e-5)
+
+
+def test_rows_of_fractional_intervals_sum_to_one_and_stay_inside():
+    start, length = tf.constant([0.4, 5.95, 3.3]), tf.constant([0.3, 0.05, 6.6])
+    matrix = crop.resampling_matrix(start, length, 10, 4).numpy()
+    np.testing.assert_allclose(matrix.sum(axis=2), 1, atol=1e-6)
+    assert np.all(matrix[0, :, 1:] == 0) and np.all(matrix[2, :, :3] == 0)
+
+
+@pytest.mark.parametrize("height, width, min_area", [(32, 32, 0.08), (20, 60, 0.3), (32, 32, 1.0)])
+def test_boxes_are_the_first_attempt_that_fits(height, width, min_area):
+    sample = draws(500)
+    boxes, _ = crop.sample_boxes(sample, tf.fill([500], float(height)), tf.fill([500], float(width)), min_area, 0.5)
+    expected = [oracles.crop_box(d, height, width, min_area, crop.ATTEMPTS) for d in sample.numpy().astype(np.float64)]
+    np.testing.assert_allclose(boxes, expected, atol=2e-3)
+
+
+def test_distribution_of_boxes_and_flips():
+    boxes, flips = crop.sample_boxes(draws(20_000), tf.fill([20_000], 32.0), tf.fill([20_000], 32.0), 0.08, 0.3)
+    top, left, height, width = boxes.numpy().T
+    area, aspect = height * width / 32**2, width / height
+    assert 0.08 <= area.min() < 0.09 and 0.95 < area.max() < 1.001
+    assert 0.749 < aspect.min() < 0.76 and 1.32 < aspect.max() < 1.334
+    assert min(top.min(), left.min()) >= 0 and (top + height).max() < 32.001 and (left + width).max() < 32.001
+    small = np.sort(area[area < 0.5])  # attempts of this size always fit, so these are uniform
+    distance = np.abs((small - 0.08) / 0.42 - (np.arange(len(small)) + 0.5) / len(small)).max()
+    assert distance < 2.2 / np.sqrt(len(small))
+    assert abs(np.mean(flips) - 0.3) < 0.015
