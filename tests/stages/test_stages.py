@@ -1,0 +1,195 @@
+"""Every stage once, in order, on the tiny problem; later stages start from what earlier ones left on disk."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tiny
+
+import tf_simclr
+from tf_simclr.errors import UsageError
+from tf_simclr.run_directory import RunDirectory
+from tf_simclr.stages import setup
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def pretrained(root):
+    tf_simclr.run(tiny.settings("pretrain", root / "pretrain"), tiny.data())
+    return root / "pretrain"
+
+
+@pytest.fixture(scope="module")
+def finetuned(root, pretrained):
+    tf_simclr.run(tiny.settings("finetune", root / "finetune", from_run=str(pretrained)), tiny.data())
+    return root / "finetune"
+
+
+def rows(run):
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.smoke
+def test_pretraining_tells_how_it_learns(pretrained):
+    epochs = rows(pretrained)
+    assert [row["step"] for row in epochs] == [3, 6, 9, 12]
+    for row in epochs:
+        assert row["chance_loss"] == pytest.approx(np.log(2 * 32 - 1))
+        assert 0 <= row["contrastive_top1"] <= 1 and row["h_std"] > 0 and row["z_std"] > 0
+        assert row["images_per_second"] > 0 and 0 <= row["input_wait"] <= 1
+    assert [("knn" in row, "linear_probe" in row) for row in epochs] == [(False,) * 2, (True,) * 2] * 2
+    assert epochs[-1]["loss"] < epochs[0]["loss"]
+    assert list((pretrained / "tensorboard").rglob("events.*"))
+
+
+def test_labels_never_reach_pretraining(root, pretrained):
+    """The weights are the same, bit for bit, when there are no labels at all; nothing then looks at labels."""
+    result = tf_simclr.run(tiny.settings("pretrain", root / "unlabelled"), tiny.data(labelled=False))
+    assert "knn" not in result
+    one, other = (setup.load_network(RunDirectory(path)) for path in (pretrained, root / "unlabelled"))
+    assert one.classifier is None and not RunDirectory(pretrained).facts()["class_names"]
+    for a, b in zip(one.get_weights(), other.get_weights()):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.smoke
+def test_finetuning_starts_from_the_pretrained_weights_and_learns(root, pretrained, finetuned):
+    result = RunDirectory(finetuned).result
+    assert result["accuracy"] > 80 and result["labels"] == 24
+    facts = RunDirectory(finetuned).facts()
+    assert facts["class_names"] == list(tiny.CLASSES) and facts["selector"] == 1
+    assert np.bincount(tiny.data().train.labels[facts["label_indices"]]).tolist() == [8, 8, 8]
+    # A rate of nearly nothing leaves the restored weights where they were.
+    still = {"finetune__learning_rate": 1e-12, "finetune__epochs": 1.0}
+    tf_simclr.run(tiny.settings("finetune", root / "still", from_run=str(pretrained), **still), tiny.data())
+    before, after = (setup.load_network(RunDirectory(path)) for path in (pretrained, root / "still"))
+    assert len(after.head.layers) == 1
+    for ours, theirs in ((after.encoder, before.encoder), (after.head.layers[0], before.head.layers[0])):
+        for a, b in zip(ours.trainable_variables, theirs.trainable_variables):
+            np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_without_a_pretrained_run_finetuning_is_the_supervised_baseline(root):
+    result = tf_simclr.run(tiny.settings("finetune", root / "supervised"), tiny.data())
+    assert result["accuracy"] > 60
+    assert RunDirectory(root / "supervised").facts()["selector"] == 0
+
+
+@pytest.mark.smoke
+def test_linear_evaluation_leaves_the_features_as_they_are(root, pretrained):
+    result = tf_simclr.run(tiny.settings("linear_eval", root / "linear", from_run=str(pretrained)), tiny.data())
+    assert result["accuracy"] > 60 and result["l2"] > 0
+    before, after = (setup.load_network(RunDirectory(path)) for path in (pretrained, root / "linear"))
+    for a, b in zip(after.encoder.get_weights(), before.encoder.get_weights()):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.smoke
+def test_self_distillation_keeps_up_with_its_teacher(root, finetuned):
+    result = tf_simclr.run(tiny.settings("distill", root / "self", from_run=str(finetuned)), tiny.data())
+    assert result["accuracy"] > RunDirectory(finetuned).result["accuracy"] - 10
+    assert result["parameters"] == RunDirectory(finetuned).result["parameters"]
+    assert rows(root / "self")[-1]["agreement"] > 0.8
+
+
+@pytest.mark.smoke
+def test_a_smaller_student_learns_from_its_teacher(root, finetuned):
+    settings = tiny.settings("distill", root / "student", from_run=str(finetuned), student__width=0.03125, student__epochs=30.0)
+    result = tf_simclr.run(settings, tiny.data())
+    assert result["parameters"] < RunDirectory(finetuned).result["parameters"] / 2
+    assert result["accuracy"] > 60
+    assert RunDirectory(root / "student").spec().width == 0.03125
+
+
+@pytest.mark.parametrize("alpha, reported", [(0.0, {"accuracy"}), (0.5, {"accuracy", "agreement"})])
+def test_distillation_with_labels(root, finetuned, alpha, reported):
+    run = root / f"alpha_{alpha}"
+    tf_simclr.run(tiny.settings("distill", run, from_run=str(finetuned), distill__alpha=alpha, data__labels_per_class=0), tiny.data())
+    assert {"accuracy", "agreement"} & set(rows(run)[-1]) == reported
+    # Without a limit of its own, the labelled term uses the teacher's labels.
+    assert RunDirectory(run).facts()["label_indices"] == RunDirectory(finetuned).facts()["label_indices"]
+
+
+def test_evaluation_repeats_the_score_that_the_run_reported(root, finetuned):
+    scores = tf_simclr.run(tiny.settings("evaluate", root / "report", from_run=str(finetuned)), tiny.data())
+    assert 100 * scores["top1"] == pytest.approx(RunDirectory(finetuned).result["accuracy"])
+    assert "top5" not in scores and len(scores["per_class"]) == 3
+    for directory in (root / "report" / "report", finetuned / "report"):
+        assert {path.name for path in directory.iterdir()} >= {"evaluation.json", "evaluation.md", "evaluation.png"}
+
+
+@pytest.mark.smoke
+def test_an_export_answers_as_the_network_does(root, finetuned):
+    tf_simclr.run(tiny.settings("export", "", from_run=str(finetuned)))
+    pixels, _ = tiny.images(5, 7)
+    x = tf.constant(pixels[..., None] / 255, tf.float32)
+    served = tf.saved_model.load(str(finetuned / "export")).signatures["serving_default"](x)
+    expected = tf.nn.softmax(setup.load_network(RunDirectory(finetuned))(x)["logits"])
+    np.testing.assert_allclose(served["probabilities"], expected, atol=1e-5)
+
+
+def test_the_selector_chooses_the_layer_everywhere(root, pretrained):
+    for selector in (0, 2):
+        run = root / f"selector_{selector}"
+        changes = {"finetune__selector": selector, "finetune__epochs": 2.0}
+        tf_simclr.run(tiny.settings("finetune", run, from_run=str(pretrained), **changes), tiny.data())
+        network = setup.load_network(RunDirectory(run))
+        features = network(tf.zeros([1, 16, 16, 1]))["features"]
+        assert len(features) == selector + 1 and network.classifier.kernel.shape[0] == features[selector].shape[1]
+
+
+def test_a_finished_run_is_not_repeated(finetuned, pretrained):
+    before = RunDirectory(finetuned).result
+    assert tf_simclr.run(tiny.settings("finetune", finetuned, from_run=str(pretrained)), tiny.data()) == before
+
+
+@pytest.mark.parametrize(
+    "stage, changes, words",
+    [
+        ("linear_eval", {}, "needs --from"),
+        ("distill", {}, "needs --from"),
+        ("evaluate", {"from_run": "nowhere"}, "nothing at that path"),
+        ("distill", {"from_run": "PRETRAINED"}, "to be a run of finetune or distill or linear_eval, got .* a run of pretrain"),
+        ("finetune", {"from_run": "PRETRAINED", "model__depth": 50}, "--depth must be that of .*, 10, got 50"),
+        ("finetune", {"from_run": "PRETRAINED", "data__labels_per_class": 99}, "99 labels of every class"),
+        ("pretrain", {"pretrain__batch_size": 97}, "batch of 2 to 96"),
+        ("pretrain", {"strategy": "mirrored", "pretrain__batch_size": 33}, "multiple of the 2 replicas"),
+        ("pipeline", {}, "needs an architecture: give --student_width"),
+        ("distill", {"from_run": "FINETUNED", "distill__selector": 2}, "needs its selector, 1, got 2"),
+        ("distill", {"from_run": "FINETUNED", "student__width": 0.03, "student__selector": 4}, "at most 3"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line_before_training(request, root, stage, changes, words):
+    places = {"PRETRAINED": "pretrained", "FINETUNED": "finetuned"}
+    where = changes.get("from_run")
+    changes = changes | ({"from_run": str(request.getfixturevalue(places[where]))} if where in places else {})
+    with pytest.raises(UsageError, match=words) as raised:
+        tf_simclr.run(tiny.settings(stage, root / "refused", **changes), tiny.data())
+    assert "\n" not in str(raised.value)
+    assert not (root / "refused" / "checkpoints").exists()
+
+
+def test_stages_that_need_labels_refuse_images_without(root, pretrained):
+    for stage, start in (("finetune", ""), ("linear_eval", str(pretrained)), ("pipeline", "")):
+        with pytest.raises(UsageError, match="needs labels, but the images .* have none"):
+            tf_simclr.run(tiny.settings(stage, root / "refused", from_run=start, student__width=0.03), tiny.data(labelled=False))
+
+
+def test_a_run_with_other_settings_is_not_continued(root, finetuned, pretrained):
+    changed = tiny.settings("finetune", finetuned, from_run=str(pretrained), finetune__learning_rate=0.5)
+    with pytest.raises(UsageError, match="finetune.learning_rate was 0.01 and is 0.5"):
+        tf_simclr.run(changed, tiny.data())
+
+
+def test_classes_of_the_teacher_must_be_those_of_the_images(root, finetuned):
+    data = tiny.data()
+    renamed = dataclasses.replace(data, evaluation=dataclasses.replace(data.evaluation, class_names=("a", "b", "c")))
+    for stage in ("distill", "evaluate"):
+        with pytest.raises(UsageError, match="classes must be"):
+            tf_simclr.run(tiny.settings(stage, root / "refused", from_run=str(finetuned)), renamed)

@@ -1,0 +1,39 @@
+"""A tiny problem on which every stage can be run for real within seconds."""
+
+import numpy as np
+
+from tf_simclr.config import Config, replace
+from tf_simclr.data import from_arrays
+
+CLASSES = ("left", "right", "both")
+
+
+def images(count, seed, size=16):
+    """uint8 [count, size, size] and labels: a bright half on the left, on the right, or a dim grey all over, under noise."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(count) % 3
+    pixels = random.integers(0, 60, (count, size, size))
+    pixels[labels == 0, :, : size // 2] += 150
+    pixels[labels == 1, :, size // 2 :] += 150
+    pixels[labels == 2] += 75
+    return pixels.astype(np.uint8), labels
+
+
+def data(labelled=True, train=96, evaluation=48):
+    """`Data` of three classes that a linear classifier can tell apart."""
+    x, y = images(train, 0)
+    if not labelled:
+        return from_arrays(x)
+    return from_arrays(x, y, *images(evaluation, 1), class_names=CLASSES)
+
+
+def settings(stage, run_dir, **changes):
+    """Settings of a stage that takes seconds; flips are off, since they would exchange two of the classes."""
+    tiny = {"model__depth": 10, "model__width": 0.0625, "model__stem": "cifar2", "model__head_dim": 16}
+    for section in ("pretrain", "finetune", "supervised", "distill", "student"):
+        own = {"optimizer": "adamw", "learning_rate": 0.01, "lr_scaling": "none", "batch_size": 32, "epochs": 4.0, "flip": 0.0}
+        tiny |= {f"{section}__{name}": value for name, value in own.items()}
+        tiny[f"{section}__crop_min_area"] = 0.7
+    tiny |= {"pretrain__probe_every": 2.0, "data__labels_per_class": 8, "finetune__epochs": 30.0, "supervised__epochs": 30.0}
+    tiny |= {"distill__epochs": 8.0, "student__epochs": 8.0, "distill__temperature": 1.0}
+    return replace(Config(), stage=stage, run_dir=str(run_dir), **(tiny | changes))
