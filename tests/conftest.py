@@ -8,6 +8,26 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import tf_simclr  # noqa: E402, F401
 
 # isort: split
+import pytest  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+@pytest.fixture(scope="session")
+def two_replicas():
+    """A strategy of two replicas on two logical CPUs.
+
+    Reduced on one device: collective operations of a second CPU strategy in one process would meet those of the first.
+    """
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice())
+
+
+@pytest.fixture
+def short_resnet(monkeypatch):
+    """Leaves the first group alone of ResNet-10 and ResNet-50, for tests that need any network, soon."""
+    from tf_simclr.models import resnet
+
+    for depth in (10, 50):
+        block, _ = resnet.LAYOUTS[depth]
+        monkeypatch.setitem(resnet.LAYOUTS, depth, (block, (1,)))

@@ -11,6 +11,7 @@ from tf_simclr.models.network import Network
 from tf_simclr.optimizers.build import build
 from tf_simclr.optimizers.masks import plain_variables
 
+pytestmark = pytest.mark.usefixtures("short_resnet")
 RULES = ("lars", "sgd", "adamw", "lamb")
 SPEC = ModelConfig(depth=10, width=0.05, sk=True, stem="cifar", image_size=8, channels=1, head_layers=2, head_dim=3)
 

@@ -50,5 +50,11 @@ class LARS(tf.keras.optimizers.Optimizer):
 
     def get_config(self):
         rate = self._serialize_hyperparameter(self._learning_rate)
-        own = {"momentum": self.momentum, "weight_decay": self.l2, "trust": self.trust, "nesterov": self.nesterov, "plain": list(self.plain)}
+        own = {
+            "momentum": self.momentum,
+            "weight_decay": self.l2,
+            "trust": self.trust,
+            "nesterov": self.nesterov,
+            "plain": list(self.plain),
+        }
         return {**super().get_config(), "learning_rate": rate, **own}

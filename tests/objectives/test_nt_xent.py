@@ -1,0 +1,82 @@
+import math
+
+import numpy as np
+import oracles
+import pytest
+import tensorflow as tf
+
+from tf_simclr.objectives.nt_xent import nt_xent
+
+
+def projections(count=5, dim=7):
+    rng = np.random.default_rng(0)
+    first = rng.normal(size=(count, dim))
+    return first, first + rng.normal(size=(count, dim))
+
+
+def with_gradients(loss_of, first, second):
+    views = [tf.convert_to_tensor(first), tf.convert_to_tensor(second)]
+    with tf.GradientTape() as tape:
+        tape.watch(views)
+        loss = loss_of(*views)
+    return loss, tape.gradient(loss, views)
+
+
+@pytest.mark.parametrize("temperature", [0.1, 0.5, 1.0])
+def test_equals_the_papers_loops(temperature):
+    first, second = projections()
+    expected, expected_gradients = with_gradients(lambda a, b: oracles.nt_xent(a, b, temperature), first, second)
+    loss, gradients = with_gradients(lambda a, b: nt_xent(a, b, temperature)["loss"], first.astype(np.float32), second.astype(np.float32))
+    np.testing.assert_allclose(loss, expected, rtol=1e-6, atol=1e-6)
+    for ours, theirs in zip(gradients, expected_gradients):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16])
+def test_half_precision_is_computed_in_float32(dtype):
+    first, second = (tf.cast(x, dtype) for x in projections())
+    scalars = nt_xent(first, second, 0.1)
+    assert all(value.dtype == tf.float32 for value in scalars.values())
+    expected = oracles.nt_xent(tf.cast(first, tf.float64), tf.cast(second, tf.float64), 0.1)
+    np.testing.assert_allclose(scalars["loss"], expected, rtol=1e-6)
+
+
+def test_scale_of_the_projections_does_not_matter():
+    first, second = projections()
+    np.testing.assert_allclose(nt_xent(first, second, 0.2)["loss"], nt_xent(first * 1e3, second * 1e-3, 0.2)["loss"], rtol=1e-5)
+
+
+def test_top1_counts_partners_that_are_nearest():
+    corners = tf.eye(4)
+    assert nt_xent(corners, corners, 0.1)["contrastive_top1"] == 1.0
+    # Views 0 and 1 swap partners: of the eight views only those of images 2 and 3 find theirs.
+    assert nt_xent(corners, tf.gather(corners, [1, 0, 2, 3]), 0.1)["contrastive_top1"] == 0.5
+
+
+def test_z_std_tells_spread_from_collapse():
+    spread = tf.random.stateless_normal([256, 64], [1, 2])
+    assert abs(nt_xent(spread, tf.reverse(spread, [0]), 0.1)["z_std"] - 1) < 0.05
+    collapsed = nt_xent(tf.ones([8, 4]), tf.ones([8, 4]), 0.1)
+    assert collapsed["z_std"] < 1e-6
+    np.testing.assert_allclose(collapsed["loss"], math.log(2 * 8 - 1), rtol=1e-6)  # the chance level
+
+
+def test_two_replicas_share_the_loss_and_the_gradients_of_one(two_replicas):
+    first, second = (x.astype(np.float32) for x in projections(6))
+    first[3:] *= 5.0  # what one replica sees is unlike what the other sees
+    first[3:, 0] += 7.0
+    expected, expected_gradients = with_gradients(lambda a, b: nt_xent(a, b, 0.3)["loss"], first, second)
+
+    @tf.function
+    def shares():
+        def one():
+            index = tf.distribute.get_replica_context().replica_id_in_sync_group
+            own = [tf.reshape(x, [2, 3, -1])[index] for x in (first, second)]
+            return with_gradients(lambda a, b: nt_xent(a, b, 0.3)["loss"], *own)
+
+        return two_replicas.run(one)
+
+    loss, gradients = tf.nest.map_structure(two_replicas.experimental_local_results, shares())
+    np.testing.assert_allclose(sum(loss), expected, rtol=1e-6)
+    for ours, theirs in zip(gradients, expected_gradients):
+        np.testing.assert_allclose(np.concatenate(ours), theirs, atol=1e-5)
