@@ -8,7 +8,7 @@ import shutil
 import sys
 import traceback
 import warnings
-from logging import Formatter
+from logging import INFO, Formatter
 
 import tf_simclr
 from tf_simclr.cli_flags import read, to_config
@@ -43,6 +43,9 @@ def prepare(debug=False):
     flags.FLAGS.mark_as_parsed()  # else the first line of the log complains that it comes before flag parsing
     logging.use_absl_handler()
     logging.get_absl_handler().setFormatter(Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    # TensorFlow logs through absl too; of what it says, only warnings are for our users.
+    ours = os.path.dirname(os.path.abspath(__file__))
+    logging.get_absl_handler().python_handler.addFilter(lambda r: r.levelno > INFO or r.pathname.startswith(ours))
     logging.set_verbosity(logging.INFO)
     logging.set_stderrthreshold(logging.INFO)
 

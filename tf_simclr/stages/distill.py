@@ -45,7 +45,8 @@ def run(config, data=None):
     names = tuple(facts["class_names"])
     if data.evaluation.class_names != names:
         raise UsageError(f"the classes must be the teacher's, {', '.join(names)}, got {', '.join(data.evaluation.class_names)}")
-    labelled = _labels_in_use(config, data, facts) if fit.alpha < 1 else []
+    # With unlabelled images alone, what is recorded are the labels that reach the student through its teacher.
+    labelled = _labels_in_use(config, data, facts) if fit.alpha < 1 else facts["label_indices"]
     strategy = setup.make_strategy(config)
     setup.check_batch(fit, strategy.num_replicas_in_sync)
     run = setup.open_run(config, data, spec, selector, names, labelled)
@@ -69,7 +70,7 @@ def run(config, data=None):
 
         examples = len(data.train) if fit.alpha > 0 else len(labelled)
         train(model, fit, Duration.of(fit, examples), batches, run, config)
-    return finish_classifier(network, data, config, run, clock, labels=len(facts["label_indices"] or ()))
+    return finish_classifier(network, data, config, run, clock, labels=len(labelled))
 
 
 def _labels_in_use(config, data, facts):

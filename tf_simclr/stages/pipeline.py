@@ -5,6 +5,7 @@ Every step is a run directory of its own below this one, so that a pipeline that
 
 import pathlib
 
+import tensorflow as tf
 from absl import logging
 
 from tf_simclr import stages
@@ -40,7 +41,7 @@ def run(config, data=None):
     _check(config, data, plan)
     run = setup.open_run(config, data, setup.resolve(config.model, data.train), config.finetune.selector)
     if (result := setup.finished(run)) is not None:
-        print(format_table(result["rows"]))
+        _tell(config, data, run, result)
         return result
     results = {}
     for number, (method, seed) in enumerate(plan, start=1):
@@ -53,9 +54,24 @@ def run(config, data=None):
     stages.run(exporting, data)
     result = {"rows": rows, "export": str(run.export), "seconds": clock.seconds()}
     run.finish(result)
-    print(format_table(rows))
-    print(f"\nTable and bar chart: {run.report}\nTo classify an image with the exported {method}:\n{usage_line(run.export)}")
+    _tell(config, data, run, result)
     return result
+
+
+def _tell(config, data, run, result):
+    """Prints the table, where to look, and the line that uses the export."""
+    print(format_table(result["rows"]))
+    print(f"\nTable and bar chart: {run.report}\nTo classify an image with the exported {_exported(config)[0]}:")
+    print(usage_line(run.export, _sample(data.evaluation, run.report)))
+
+
+def _sample(source, directory):
+    """The path of an evaluation image as a file: its own, or a PNG written into the report."""
+    if source.on_disk:
+        return source.encoded[0]
+    path = directory / "sample.png"
+    path.write_bytes(source.encoded[0] if source.images is None else tf.io.encode_png(source.images[0]).numpy())
+    return path
 
 
 def _plan(config):

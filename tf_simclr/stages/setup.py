@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
 import platform
 import random
@@ -142,7 +143,14 @@ def make_strategy(config):
     gpus, cpus = tf.config.list_logical_devices("GPU"), tf.config.list_logical_devices("CPU")
     if config.strategy == "one" or (config.strategy == "auto" and len(gpus) < 2):
         return tf.distribute.get_strategy()
-    return tf.distribute.MirroredStrategy([device.name for device in gpus or cpus])
+    return _mirrored(tuple(device.name for device in gpus or cpus))
+
+
+@functools.lru_cache(maxsize=None)
+def _mirrored(devices):
+    """One strategy per process: the collective operations of a second one would meet those of the first."""
+    on_cpu = all("CPU" in name for name in devices)
+    return tf.distribute.MirroredStrategy(devices, cross_device_ops=tf.distribute.ReductionToOneDevice() if on_cpu else None)
 
 
 def check_batch(fit, replicas, examples=None):

@@ -77,7 +77,7 @@ class MetricLines(tf.keras.callbacks.Callback):
             path.write_text("".join(line + "\n" for line in lines))
 
     def on_epoch_end(self, epoch, logs=None):
-        row = {"epoch": epoch + 1, "step": int(self.model.optimizer.iterations), "seconds": time.perf_counter() - self._start}
+        row = {"epoch": epoch + 1, "step": int(self.model.optimizer.iterations.numpy()), "seconds": time.perf_counter() - self._start}
         row.update({key: float(value) for key, value in logs.items()})
         with self._path.open("a") as file:
             file.write(json.dumps(row) + "\n")
@@ -91,7 +91,7 @@ class SaveEvery(tf.keras.callbacks.Callback):
         self._manager, self._every = manager, every
 
     def on_train_begin(self, logs=None):
-        self._step = int(self.model.optimizer.iterations)
+        self._step = int(self.model.optimizer.iterations.numpy())
 
     def on_train_batch_end(self, batch, logs=None):
         self._step += 1

@@ -1,0 +1,112 @@
+"""Interruption and resume, replicas, the pipeline and the command line."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+import tf_simclr
+from tf_simclr.cli import main
+from tf_simclr.run_directory import RunDirectory
+from tf_simclr.stages import setup
+from tf_simclr.training.callbacks import MetricLines
+
+pytestmark = pytest.mark.usefixtures("short_resnet")
+
+
+def weights(run):
+    return setup.load_network(RunDirectory(run)).get_weights()
+
+
+def test_a_resumed_run_is_the_same_run(tmp_path, monkeypatch):
+    """Stopped between two checkpoints, inside an epoch's worth of work, and started again: the same weights bit for bit."""
+    whole, broken = (tiny.settings("pretrain", tmp_path / name, checkpoint_every=2, keep_checkpoints=1) for name in ("whole", "broken"))
+    tf_simclr.run(whole, tiny.data())
+
+    real = MetricLines.on_epoch_end
+
+    def stop_after_three(self, epoch, logs=None):
+        real(self, epoch, logs)
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(MetricLines, "on_epoch_end", stop_after_three)
+        tf_simclr.run(broken, tiny.data())
+    assert RunDirectory(tmp_path / "broken").result is None
+    tf_simclr.run(broken, tiny.data())
+    for a, b in zip(weights(tmp_path / "whole"), weights(tmp_path / "broken")):
+        np.testing.assert_array_equal(a, b)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "broken" / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [3, 6, 9, 12]
+
+
+@pytest.mark.smoke
+def test_two_replicas_end_where_one_ends(tmp_path):
+    gentle = {"pretrain__optimizer": "sgd", "pretrain__learning_rate": 0.01, "pretrain__epochs": 1.0, "pretrain__probe_every": 0.0}
+    for strategy in ("one", "mirrored"):
+        tf_simclr.run(tiny.settings("pretrain", tmp_path / strategy, strategy=strategy, **gentle), tiny.data())
+    for a, b in zip(weights(tmp_path / "one"), weights(tmp_path / "mirrored")):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["lars", "sgd", "adamw", "lamb"])
+def test_every_optimizer_trains_a_stage(tmp_path, optimizer):
+    if optimizer == "lamb":
+        pytest.importorskip("tensorflow_addons")
+    changes = {"supervised__optimizer": optimizer, "supervised__epochs": 40.0}
+    if optimizer in ("lars", "sgd"):
+        changes |= {"supervised__learning_rate": {"lars": 1.0, "sgd": 0.05}[optimizer]}
+    tf_simclr.run(tiny.settings("finetune", tmp_path / "run", **changes), tiny.data())
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert losses[-1] < losses[0] - 0.1
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Class folders of PNG files, for training and for evaluation."""
+    for split, count, seed in (("train", 48, 0), ("eval", 24, 1)):
+        for i, (pixels, label) in enumerate(zip(*tiny.images(count, seed))):
+            path = tmp_path / split / tiny.CLASSES[label] / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    return tmp_path
+
+
+def test_the_pipeline_from_the_command_line_on_a_folder(folder, capsys):
+    flags = folder / "recipe.flags"
+    lines = ["stage=pipeline", "dataset=folder", f"data_dir={folder / 'train'}", f"eval_data_dir={folder / 'eval'}", "labels_per_class=6"]
+    lines += ["label_seeds=1,2", "depth=10", "width=0.0625", "stem=cifar2", "optimizer=adamw", "lr_scaling=none", "learning_rate=0.01"]
+    lines += ["batch_size=16", "flip=0", "steps=6", "student_width=0.03125", f"run_dir={folder / 'run'}"]
+    flags.write_text("# a tiny recipe\n" + "".join(f"--{line}\n" for line in lines))
+    assert main([f"--flagfile={flags}"]) == 0
+    printed = capsys.readouterr().out
+    rows = json.loads((folder / "run" / "report" / "results.json").read_text())["rows"]
+    assert [row["method"] for row in rows] == ["supervised", "linear_eval", "finetune", "self_distill", "student"]
+    for row in rows:
+        assert set(row) == {"method", "labels", "parameters", "accuracy", "std", "by_seed", "seconds"}
+        assert set(row["by_seed"]) == {"1", "2"} and row["labels"] == 18 and row["method"] in printed
+        assert row["accuracy"] == pytest.approx(np.mean(list(row["by_seed"].values())))
+    assert (folder / "run" / "report" / "results.png").exists()
+    # The printed line classifies an image, in a process without this package.
+    line = printed.strip().splitlines()[-1]
+    said = subprocess.run(line, shell=True, capture_output=True, text=True, check=True).stdout.split()
+    assert said[0] in tiny.CLASSES and 0 < float(said[1]) <= 1
+    # Run again, everything is recognised as done.
+    before = {path: path.stat().st_mtime_ns for path in (folder / "run").rglob("*.index")}
+    assert main([f"--flagfile={flags}"]) == 0
+    assert before == {path: path.stat().st_mtime_ns for path in (folder / "run").rglob("*.index")}
+
+
+def test_the_library_defines_no_flag():
+    """In a process of its own: what other tests import must not matter."""
+    code = (
+        "from absl import flags; before = set(flags.FLAGS);"
+        "import tf_simclr, tf_simclr.stages, tf_simclr.data, tf_simclr.config; from tf_simclr.stages import pretrain, pipeline;"
+        "assert not [f for f in set(flags.FLAGS) - before if 'tf_simclr' in str(flags.FLAGS.find_module_defining_flag(f))]"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
