@@ -13,23 +13,11 @@ import difflib
 
 from absl import flags
 
-from tf_simclr.config import Config, check, options, replace, sections
+from tf_simclr.config import FITS, USES, Config, check, options, replace, sections, used_sections
 from tf_simclr.errors import UsageError
 
 # Sections whose flags carry no prefix; the others belong to one way of training each.
 PLAIN = ("", "data", "model")
-FITS = tuple(name for name in sections(Config()) if name not in PLAIN)
-
-# The sections that a stage may read. Where there are two, `used_sections` chooses.
-USES = {
-    "pretrain": ("pretrain",),
-    "linear_eval": ("linear_eval",),
-    "finetune": ("finetune", "supervised"),
-    "distill": ("distill", "student"),
-    "evaluate": (),
-    "export": (),
-    "pipeline": FITS,
-}
 
 
 def flag_name(section, field):
@@ -120,24 +108,6 @@ def _unknown(name, names):
     """absl only suggests flags that begin alike; this also finds a letter left out (`--stge`)."""
     near = [other for other in names if other.startswith(name)] or difflib.get_close_matches(name, names, n=1)
     return f"unknown flag --{name}; " + (f"did you mean --{near[0]}?" if near else "run tf-simclr --help for the list")
-
-
-def used_sections(stage, from_run, student):
-    """The sections that an unprefixed flag is for.
-
-    Args:
-      stage: the stage's name.
-      from_run: whether an earlier run is given; fine-tuning without one is the supervised baseline.
-      student: whether the student's architecture is given.
-
-    Returns:
-      A tuple of section names, empty for a stage that trains nothing.
-    """
-    if stage == "finetune":
-        return ("finetune",) if from_run else ("supervised",)
-    if stage == "distill":
-        return ("student",) if student else ("distill",)
-    return USES[stage]
 
 
 def to_config(values):

@@ -143,7 +143,11 @@ class DistillConfig(FitConfig):
     epochs: float = option(400.0, "duration in passes over the images", low=0)
     temperature: float = option(0.1, "temperature of the teacher's and the student's softmax", above=0)
     alpha: float = option(1.0, "weight of the unlabelled term; 1: unlabelled only, 0: labelled only", low=0, high=1)
-    init: str = option("teacher", "the student starts from the teacher's weights or at random", choices=("teacher", "random"))
+    init: str = option(
+        "teacher",
+        "the student starts from the teacher's weights, from the pretrained ones that its teacher started from, or at random",
+        choices=("teacher", "pretrained", "random"),
+    )
     selector: int = option(-1, "hidden head layers under the student's classifier (-1: as the teacher)", low=-1)
 
 
@@ -221,6 +225,52 @@ def sections(config):
     """The sections of a configuration by name; the top level is ''."""
     named = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if dataclasses.is_dataclass(f.type)}
     return {"": config, **named}
+
+
+# The sections of training settings, and those that each stage reads; where there are two, `used_sections` chooses.
+FITS = tuple(f.name for f in dataclasses.fields(Config) if dataclasses.is_dataclass(f.type) and f.name not in ("data", "model"))
+USES = {
+    "pretrain": ("pretrain",),
+    "linear_eval": ("linear_eval",),
+    "finetune": ("finetune", "supervised"),
+    "distill": ("distill", "student"),
+    "evaluate": (),
+    "export": (),
+    "pipeline": FITS,
+}
+# Settings that change how a run goes on, not what it ends with; and those that only some stages read.
+_FREE = ("run_dir", "checkpoint_every", "keep_checkpoints", "eval_batch_size", "strategy")
+_PIPELINE_ONLY = ("methods", "label_seeds")
+_LABELS = ("labels_per_class", "num_labels", "label_fraction", "label_seed")
+
+
+def used_sections(stage, from_run, student):
+    """The sections of training settings that a stage reads.
+
+    Args:
+      stage: the stage's name.
+      from_run: whether an earlier run is given; fine-tuning without one is the supervised baseline.
+      student: whether the student's architecture is given.
+
+    Returns:
+      A tuple of section names, empty for a stage that trains nothing.
+    """
+    if stage == "finetune":
+        return ("finetune",) if from_run else ("supervised",)
+    if stage == "distill":
+        return ("student",) if student else ("distill",)
+    return USES[stage]
+
+
+def used_settings(config):
+    """The settings that decide what a run ends with, as a nested dict: two runs that agree on them are one run."""
+    settings = dataclasses.asdict(config)
+    used = used_sections(config.stage, bool(config.from_run), bool(config.student.depth or config.student.width))
+    unused = {*_FREE, *FITS} - set(used) | (set() if config.stage == "pipeline" else set(_PIPELINE_ONLY))
+    settings = {name: value for name, value in settings.items() if name not in unused}
+    if config.stage == "pretrain":
+        settings["data"] = {name: value for name, value in settings["data"].items() if name not in _LABELS}
+    return settings
 
 
 def check(field, value, prefix=""):

@@ -14,11 +14,8 @@ import json
 import os
 import pathlib
 
-from tf_simclr.config import Config, ModelConfig, from_dict
+from tf_simclr.config import Config, ModelConfig, from_dict, used_settings
 from tf_simclr.errors import UsageError
-
-# Settings that may differ between a run and its continuation.
-_FREE = ("run_dir", "checkpoint_every", "keep_checkpoints", "eval_batch_size", "strategy")
 
 
 def _write_json(path, value):
@@ -66,18 +63,15 @@ class RunDirectory:
           UsageError: the directory belongs to a run with other settings; names the first that differ.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        settings = dataclasses.asdict(config)
         if self._config.exists():
-            saved = json.loads(self._config.read_text())
-            old = {k: v for k, v in saved["settings"].items() if k not in _FREE}
-            changed = list(_differences(old, {k: v for k, v in settings.items() if k not in _FREE}))
-            changed += list(_differences({"data": saved["data"]}, {"data": facts["data"]}))
+            changed = list(_differences(used_settings(self.config()), used_settings(config)))
+            changed += list(_differences({"data": self.facts()["data"]}, {"data": facts["data"]}))
             if changed:
                 raise UsageError(
                     f"{self.path} holds a run with other settings: {'; '.join(changed[:3])}; continue it with its own settings,"
                     " or give another --run_dir"
                 )
-        _write_json(self._config, {"settings": settings, **facts})
+        _write_json(self._config, {"settings": dataclasses.asdict(config), **facts})
 
     def finish(self, result):
         """Marks the run as finished, with its JSON-able result."""

@@ -7,8 +7,10 @@ import tensorflow as tf
 from tf_simclr.data.labels import draw_labels
 from tf_simclr.data.pipeline import LABELLED_STREAM, training_batches
 from tf_simclr.errors import UsageError
+from tf_simclr.run_directory import RunDirectory
 from tf_simclr.stages import setup
 from tf_simclr.stages.evaluate import finish_classifier
+from tf_simclr.training.checkpoints import restore_network
 from tf_simclr.training.fit import Duration, train
 from tf_simclr.training.models import DistillationModel
 
@@ -41,6 +43,7 @@ def run(config, data=None):
         raise UsageError(
             f"a student that starts as its teacher needs its selector, {facts['selector']}, got {selector}; give --init=random"
         )
+    ancestor = _pretrained(parent) if fit.init == "pretrained" else None
     setup.need_evaluation(data, config)
     names = tuple(facts["class_names"])
     if data.evaluation.class_names != names:
@@ -57,6 +60,8 @@ def run(config, data=None):
         network = setup.build_network(spec, selector, len(names), config.seed)
         if fit.init == "teacher":
             network.set_weights(teacher.get_weights())
+        elif fit.init == "pretrained":
+            restore_network(ancestor.checkpoints, network, classifier=False)
         model = DistillationModel(network, teacher, fit.temperature, fit.alpha, fit.weight_decay)
         common = {"spec": spec, "policy": fit, "seed": config.seed, "batch_size": fit.batch_size}
 
@@ -71,6 +76,16 @@ def run(config, data=None):
         examples = len(data.train) if fit.alpha > 0 else len(labelled)
         train(model, fit, Duration.of(fit, examples), batches, run, config)
     return finish_classifier(network, data, config, run, clock, labels=len(labelled))
+
+
+def _pretrained(run):
+    """The pretraining that a run goes back to. Raises UsageError where there is none."""
+    while run.facts()["settings"]["stage"] != "pretrain":
+        start = run.config().from_run
+        if not start:
+            raise UsageError(f"--init=pretrained needs a teacher that was pretrained, but {run.path} started at random; give --init=random")
+        run = RunDirectory(start)
+    return run
 
 
 def _labels_in_use(config, data, facts):

@@ -146,7 +146,7 @@ def make_strategy(config):
     return _mirrored(tuple(device.name for device in gpus or cpus))
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _mirrored(devices):
     """One strategy per process: the collective operations of a second one would meet those of the first."""
     on_cpu = all("CPU" in name for name in devices)
