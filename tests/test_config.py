@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tf_simclr.config import Config, from_json, options, replace, sections, to_json
+from tf_simclr.config import Config, from_json, options, replace, sections, to_json, used_settings
 from tf_simclr.errors import UsageError
 
 
@@ -120,3 +120,17 @@ def test_replace_changes_a_copy_and_the_original_is_frozen():
     assert config == Config()
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.seed = 2
+
+
+def test_a_run_is_known_by_the_settings_that_its_stage_reads():
+    one = Config()
+    for setting, value in (("finetune__learning_rate", 0.5), ("data__label_seed", 7), ("label_seeds", "1,2"), ("keep_checkpoints", 9)):
+        assert used_settings(replace(one, **{setting: value})) == used_settings(one), setting
+    for setting, value in (("pretrain__learning_rate", 0.5), ("model__depth", 50), ("data__dataset", "idx"), ("seed", 2)):
+        assert used_settings(replace(one, **{setting: value})) != used_settings(one), setting
+    fine, supervised = replace(one, stage="finetune", from_run="runs/pre"), replace(one, stage="finetune")
+    assert "supervised" not in used_settings(fine) and "finetune" not in used_settings(supervised)
+    assert used_settings(replace(fine, data__label_seed=7)) != used_settings(fine)
+    pipeline = replace(one, stage="pipeline")
+    for setting, value in (("finetune__learning_rate", 0.5), ("label_seeds", "1,2")):
+        assert used_settings(replace(pipeline, **{setting: value})) != used_settings(pipeline)

@@ -116,6 +116,15 @@ def test_distillation_with_labels(root, finetuned, alpha, reported):
     assert RunDirectory(run).facts()["label_indices"] == RunDirectory(finetuned).facts()["label_indices"]
 
 
+def test_a_student_may_start_from_the_pretrained_weights(root, pretrained, finetuned):
+    """Its first weights are those of the pretraining, not of its teacher; a rate of nearly nothing leaves them there."""
+    still = {"distill__init": "pretrained", "distill__learning_rate": 1e-12, "distill__epochs": 1.0}
+    tf_simclr.run(tiny.settings("distill", root / "restarted", from_run=str(finetuned), **still), tiny.data())
+    before, after = (setup.load_network(RunDirectory(path)) for path in (pretrained, root / "restarted"))
+    for a, b in zip(after.encoder.trainable_variables, before.encoder.trainable_variables):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
 def test_evaluation_repeats_the_score_that_the_run_reported(root, finetuned):
     scores = tf_simclr.run(tiny.settings("evaluate", root / "report", from_run=str(finetuned)), tiny.data())
     assert 100 * scores["top1"] == pytest.approx(RunDirectory(finetuned).result["accuracy"])
