@@ -1,7 +1,7 @@
 """A small grid search for the settings of one stage, scored on a hold-out of the training split: the test set is never touched.
 
     python tools/search.py --flagfile=flags/quickstart.flags --stage=finetune \\
-        --grid learning_rate=0.001,0.003 --grid steps=400,800 --label_seeds=1,2,3 --out=runs/search/supervised
+        --grid supervised_learning_rate=0.001,0.003 --grid supervised_steps=200,400 --label_seeds=1,2,3 --out=runs/search/supervised
 
 Every combination runs once for each label seed with `--eval_on=holdout` (a stratified part of the *training* images, the same for
 every seed, from which no label is drawn and no image trained on). All other arguments are those of `tf-simclr`. The table is
@@ -17,6 +17,7 @@ import sys
 
 import tf_simclr
 from tf_simclr import cli
+from tf_simclr.errors import UsageError
 
 
 def combinations(grids):
@@ -25,14 +26,30 @@ def combinations(grids):
     return [dict(zip([name for name, _ in axes], chosen)) for chosen in itertools.product(*(values for _, values in axes))]
 
 
+def settings(rest, chosen, *more):
+    """The `Config` of one combination."""
+    return cli.parse([*rest, *(f"--{name}={value}" for name, value in chosen.items()), *more])
+
+
+def check(rest, grid):
+    """Raises UsageError when two combinations stand for the same settings: a flag with a section's name would have won over the grid's."""
+    seen = {}
+    for chosen in grid:
+        first = seen.setdefault(settings(rest, chosen), chosen)
+        if first is not chosen:
+            raise UsageError(
+                f"every combination must differ, but {first} and {chosen} give the same settings; name the section in --grid,"
+                " as in finetune_learning_rate, where a flag file does"
+            )
+
+
 def accuracies(rest, chosen, seeds, out):
     """Accuracy in percent on the hold-out for every label seed, with one combination of settings."""
-    flags = [f"--{name}={value}" for name, value in chosen.items()]
     found = {}
     for seed in seeds:
         name = "_".join([*(f"{key}={value}" for key, value in chosen.items()), f"seed={seed}"])
         fixed = [f"--run_dir={out / name}", f"--label_seed={seed}", f"--seed={seed}", "--eval_on=holdout"]
-        found[seed] = tf_simclr.run(cli.parse([*rest, *flags, *fixed]))["accuracy"]
+        found[seed] = tf_simclr.run(settings(rest, chosen, *fixed))["accuracy"]
     return found
 
 
@@ -43,8 +60,9 @@ def main(argv=None):
     parser.add_argument("--out", type=pathlib.Path, required=True, help="directory of the runs and of search.json")
     arguments, rest = parser.parse_known_args(argv)
     cli.prepare()
-    rows = []
-    for chosen in combinations(arguments.grid):
+    grid, rows = combinations(arguments.grid), []
+    check(rest, grid)
+    for chosen in grid:
         found = accuracies(rest, chosen, [int(seed) for seed in arguments.label_seeds.split(",")], arguments.out)
         spread = statistics.stdev(found.values()) if len(found) > 1 else 0.0
         rows.append({"settings": chosen, "mean": statistics.mean(found.values()), "std": spread, "by_seed": found})
@@ -56,4 +74,7 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        main()
+    except UsageError as error:
+        sys.exit(f"search.py: error: {error}")

@@ -25,3 +25,10 @@ def test_the_search_scores_on_a_holdout_and_ranks(tmp_path):
     assert told.splitlines()[-2].startswith(f"{rows[0]['mean']:6.2f}")
     run = json.loads((tmp_path / "out" / "learning_rate=0.01_seed=1" / "config.json").read_text())
     assert run["settings"]["data"]["eval_on"] == "holdout" and run["data"]["evaluation_images"] > 0
+
+
+def test_a_grid_that_changes_nothing_is_refused():
+    """A flag with a section's name, as a recipe has it, wins over a plain one: the search would compare a setting with itself."""
+    command = [sys.executable, str(TOOL), "--stage=finetune", "--supervised_steps=5", "--grid", "steps=5,10", "--out=unused"]
+    told = subprocess.run(command, capture_output=True, text=True)
+    assert told.returncode == 1 and "name the section in --grid" in told.stderr and "Traceback" not in told.stderr
