@@ -34,6 +34,12 @@ def settings(stage, run_dir, **changes):
         own = {"optimizer": "adamw", "learning_rate": 0.01, "lr_scaling": "none", "batch_size": 32, "epochs": 4.0, "flip": 0.0}
         tiny |= {f"{section}__{name}": value for name, value in own.items()}
         tiny[f"{section}__crop_min_area"] = 0.7
-    tiny |= {"pretrain__probe_every": 2.0, "data__labels_per_class": 8, "finetune__epochs": 30.0, "supervised__epochs": 30.0}
+    tiny |= {
+        "pretrain__epochs": 28.0,
+        "pretrain__probe_every": 14.0,
+        "data__labels_per_class": 8,
+        "finetune__epochs": 30.0,
+        "supervised__epochs": 30.0,
+    }
     tiny |= {"distill__epochs": 8.0, "student__epochs": 8.0, "distill__temperature": 1.0}
     return replace(Config(), stage=stage, run_dir=str(run_dir), **(tiny | changes))

@@ -9,7 +9,7 @@ from absl import logging
 
 
 class Throughput(tf.keras.callbacks.Callback):
-    """Adds images/s and the share of time spent waiting for input to the epoch's logs.
+    """Adds images/s, the share of time spent waiting for input and the minutes left of the training to the epoch's logs.
 
     Args:
       batch_size: images per step over all replicas.
@@ -20,7 +20,7 @@ class Throughput(tf.keras.callbacks.Callback):
         self._batch_size = batch_size
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._steps = 0
+        self._steps, self._begin = 0, time.perf_counter()
 
     def on_train_batch_end(self, batch, logs=None):
         # The first step traces the graph: it is left out of the clock.
@@ -32,6 +32,7 @@ class Throughput(tf.keras.callbacks.Callback):
         seconds = time.perf_counter() - self._start
         timed = self._steps - 1
         wait = logs.pop("wait", None)
+        logs["minutes_left"] = (self.params["epochs"] - epoch - 1) * (time.perf_counter() - self._begin) / 60.0
         if timed > 0:
             logs["images_per_second"] = timed * self._batch_size / seconds
             if wait is not None:

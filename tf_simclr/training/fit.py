@@ -22,11 +22,11 @@ class Duration:
     def of(cls, fit, examples):
         """From a `FitConfig` and the number of images: its steps if given, else its epochs; an epoch is at least one step.
 
-        Short epochs (few labels) are reported together, so that there are at most a hundred reports.
+        Short epochs (few labels) are reported together, at least twenty steps at a time, since a report costs as much as a step or two.
         """
         per_epoch = max(1, examples // fit.batch_size)
         total = fit.steps or max(1, round(fit.epochs * examples / fit.batch_size))
-        return cls(total, min(total, per_epoch * max(1, math.ceil(total / per_epoch / 100))))
+        return cls(total, min(total, per_epoch * math.ceil(20 / per_epoch)))
 
     @property
     def epochs(self):
