@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tf_simclr.models.layers import BatchNorm, SupervisedHead
+from tf_simclr.models.layers import BatchNorm, Conv, SupervisedHead
 
 
 @pytest.mark.parametrize("shape", [(7, 3), (4, 2, 3, 3)], ids=str)
@@ -47,3 +47,17 @@ def test_the_classifier_starts_at_zero():
 def _built(layer):
     layer.build([None, 2])
     return layer
+
+
+@pytest.mark.parametrize("channels", [4, 16])
+def test_a_strided_pointwise_convolution_has_the_right_gradients(channels):
+    """Against plain products: oneDNN's own strided 1×1 returns a wrong gradient of the kernel for few channels."""
+    random = np.random.default_rng(0)
+    x, up = random.normal(size=(64, 7, 8, channels)).astype("f"), random.normal(size=(64, 4, 4, 8)).astype("f")
+    conv = Conv(8, 1, 2)
+    with tf.GradientTape() as tape:
+        y = conv(tf.constant(x))
+        loss = tf.reduce_sum(y * up)
+    picked = x[:, ::2, ::2]
+    np.testing.assert_allclose(y, picked @ conv.conv.kernel.numpy()[0, 0], atol=1e-5)
+    np.testing.assert_allclose(tape.gradient(loss, conv.conv.kernel)[0, 0], np.einsum("bhwc,bhwd->cd", picked, up), atol=1e-3)
