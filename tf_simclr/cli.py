@@ -3,6 +3,7 @@
 Nothing loads TensorFlow before the settings are known to be good: `--help` and a mistyped flag answer at once.
 """
 
+import errno
 import os
 import shutil
 import sys
@@ -11,8 +12,9 @@ import warnings
 from logging import INFO, Formatter
 
 import tf_simclr
+from tf_simclr import interruption
 from tf_simclr.cli_flags import read, to_config
-from tf_simclr.errors import UsageError
+from tf_simclr.errors import Interrupted, NotFiniteError, StorageError, UsageError
 
 
 def parse(argv):
@@ -61,7 +63,8 @@ def main(argv=None):
       argv: list of str without the program's name; None takes those of the process.
 
     Returns:
-      The exit code: 0 done, 1 an unforeseen error, 2 an error that the user can mend, 130 interrupted.
+      The exit code: 0 done; 1 an unforeseen error; 2 settings, data or directories that cannot be used; 3 NaN or infinity; 4 storage;
+      42 stopped by SIGTERM or SIGINT with everything saved, run the same command again; 130 interrupted by a second signal.
     """
     debug = False
     try:
@@ -79,19 +82,23 @@ def main(argv=None):
         prepare(debug)
         from tf_simclr.stages import run
 
-        run(config)
+        with interruption.heeding():
+            run(config)
         return 0
+    except Interrupted as signal:
+        print(f"tf-simclr: stopped by {signal}; run the same command to go on", file=sys.stderr)
+        return signal.exit_code
     except KeyboardInterrupt:
         print("tf-simclr: interrupted", file=sys.stderr)
         return 130
-    except UsageError as error:
+    except (UsageError, NotFiniteError, StorageError) as error:
         if debug:
             traceback.print_exc()
         _complain(str(error))
-        return 2
+        return error.exit_code
     except Exception as error:  # the edge of the program: everything unforeseen becomes one line
         if debug:
             traceback.print_exc()
-            return 1
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
         _complain(f"{type(error).__name__}: {error} (run again with --debug for the traceback)")
-        return 1
+        return StorageError.exit_code if full else 1

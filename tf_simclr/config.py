@@ -170,7 +170,8 @@ class Config:
     from_run: str = option("", "run directory of the earlier stage", flag="from")
     seed: int = option(1, "seed of weights, order and views", low=0, high=2**31 - 1)
     checkpoint_every: int = option(500, "steps between checkpoints", low=1)
-    keep_checkpoints: int = option(2, "how many checkpoints are kept", low=1)
+    keep_checkpoints: int = option(2, "how many of the newest checkpoints are kept, beside the one of the lowest loss", low=1)
+    force: bool = option(False, "start again in a run directory with other settings; what it holds is kept in its replaced/")
     strategy: str = option("auto", "replicas: one, mirrored (all local devices), auto", choices=("auto", "one", "mirrored"))
     eval_batch_size: int = option(500, "images per step when nothing is trained", low=1)
     methods: str = option(",".join(METHODS), "what --stage=pipeline compares, after pretraining")
@@ -239,7 +240,7 @@ USES = {
     "pipeline": FITS,
 }
 # Settings that change how a run goes on, not what it ends with; and those that only some stages read.
-_FREE = ("run_dir", "checkpoint_every", "keep_checkpoints", "eval_batch_size", "strategy")
+_FREE = ("run_dir", "checkpoint_every", "keep_checkpoints", "force", "eval_batch_size", "strategy")
 _PIPELINE_ONLY = ("methods", "label_seeds")
 _LABELS = ("labels_per_class", "num_labels", "label_fraction", "label_seed")
 

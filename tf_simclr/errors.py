@@ -1,8 +1,25 @@
-"""Errors that a user can mend: one line, said before any training."""
+"""What can stop a run, each with its exit code and a message of one line that says what was required, what was received, what to do."""
 
 
 class UsageError(ValueError):
-    """A setting, file or run directory that cannot be used; the command line exits with 2.
+    """A setting, file or run directory that cannot be used, said before any training."""
 
-    The message says what was required, what was received and what to do, on one line.
-    """
+    exit_code = 2
+
+
+class NotFiniteError(ArithmeticError):
+    """NaN or infinity in a loss or gradient. Nothing was updated by it; the last checkpoint is the last good one."""
+
+    exit_code = 3
+
+
+class StorageError(OSError):
+    """Files could not be written, also not after some attempts. Checkpoints from before are whole."""
+
+    exit_code = 4
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGTERM or SIGINT was heeded: what was done is saved, and the same command goes on from there."""
+
+    exit_code = 42

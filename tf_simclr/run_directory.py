@@ -3,26 +3,25 @@
 config.json       the settings, and what was found out from them: architecture, class names, labels used, data fingerprint, versions
 metrics.jsonl     one line per epoch of training
 tensorboard/      the same for TensorBoard
-checkpoints/      the newest checkpoints of an unfinished or finished training
+checkpoints/      the newest checkpoints of an unfinished or finished training, and the one of the lowest loss
 report/           evaluation.json, .md, .png; results.json
 export/           the SavedModel
 done.json         written last: the stage finished, and its result
+lock.json         the process that writes here
+replaced/         what lay here when --force started it again
 """
 
 import dataclasses
 import json
-import os
 import pathlib
+import time
 
+from tf_simclr import durable, lock
 from tf_simclr.config import Config, ModelConfig, from_dict, used_settings
 from tf_simclr.errors import UsageError
 
-
-def _write_json(path, value):
-    """Writes beside the target and renames, so that a reader sees the old file or the new one."""
-    temporary = path.with_name(path.name + ".part")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(temporary, path)
+FACTS = ("settings", "model", "selector", "class_names", "label_indices", "data", "parent", "versions")
+_CONTENT = ("config.json", "metrics.jsonl", "tensorboard", "checkpoints", "report", "export", "done.json")
 
 
 def _differences(old, new, prefix=""):
@@ -33,6 +32,17 @@ def _differences(old, new, prefix=""):
             yield from _differences(a, b, f"{prefix}{key}.")
         elif a != b:
             yield f"{prefix}{key} was {a!r} and is {b!r}"
+
+
+def _read(path):
+    """A JSON object, as data and nothing else. Raises UsageError for another file."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} must be a JSON file that this package wrote, but cannot be read ({error}); put a copy back") from error
+    if not isinstance(value, dict):
+        raise UsageError(f"{path} must hold a JSON object, got {type(value).__name__}; put a copy back")
+    return value
 
 
 class RunDirectory:
@@ -53,45 +63,80 @@ class RunDirectory:
         self._done = self.path / "done.json"
 
     def start(self, config, facts):
-        """Records settings and facts, or checks that they are those of the run that is continued.
+        """Makes this process the directory's writer and records settings and facts, or checks that they are those of the run it holds.
 
         Args:
-          config: the `Config`.
-          facts: JSON-able dict: model, selector, class_names, label_indices, data (fingerprint and size), parent, versions.
+          config: the `Config`. With `force`, a run with other settings is set aside below `replaced/`.
+          facts: JSON-able dict of the other `FACTS`: model, selector, class_names, label_indices, data (fingerprint and sizes), parent
+            (path and identity of the earlier run, or None), versions.
 
         Raises:
-          UsageError: the directory belongs to a run with other settings; names the first that differ.
+          UsageError: the directory belongs to a run with other settings, naming the first that differ; or another process writes there.
         """
         self.path.mkdir(parents=True, exist_ok=True)
+        lock.acquire(self.path)
         if self._config.exists():
-            changed = list(_differences(used_settings(self.config()), used_settings(config)))
-            changed += list(_differences({"data": self.facts()["data"]}, {"data": facts["data"]}))
-            if changed:
+            changed = self._changes(config, facts)
+            if changed and not config.force:
                 raise UsageError(
-                    f"{self.path} holds a run with other settings: {'; '.join(changed[:3])}; continue it with its own settings,"
-                    " or give another --run_dir"
+                    f"{self.path} holds a run with other settings: {'; '.join(changed[:3])}; continue it with its own settings, give"
+                    " another --run_dir, or --force to start again (what it holds is kept in replaced/)"
                 )
-        _write_json(self._config, {"settings": dataclasses.asdict(config), **facts})
+            if changed:
+                self._set_aside()
+        self._write(self._config, {"settings": dataclasses.asdict(config), **facts})
+
+    def _changes(self, config, facts):
+        """What differs from the run that the directory holds, in words."""
+        old = self.facts()
+        changed = list(_differences(used_settings(self.config()), used_settings(config)))
+        changed += list(_differences({"data": old["data"]}, {"data": facts["data"]}))
+        before, now = (part["parent"] and part["parent"]["identity"] for part in (old, facts))
+        if before != now:
+            changed.append("the weights of --from are no longer those that it started from")
+        return changed
+
+    def _set_aside(self):
+        home = self.path / "replaced" / time.strftime("%Y%m%d-%H%M%S")
+        while home.exists():
+            home = home.with_name(home.name + "x")
+        home.mkdir(parents=True)
+        for name in _CONTENT:
+            if (self.path / name).exists():
+                (self.path / name).rename(home / name)
+
+    @staticmethod
+    def _write(path, value):
+        durable.attempt(lambda: durable.write_json(path, value), str(path))
 
     def finish(self, result):
         """Marks the run as finished, with its JSON-able result."""
-        _write_json(self._done, result)
+        self._write(self._done, result)
+
+    def identity(self):
+        """SHA-256 of the newest checkpoint's manifest, which tells one training from another; None without a checkpoint."""
+        sealed = durable.sealed_below(self.checkpoints)
+        return durable.sha256(sealed[-1] / durable.MANIFEST) if sealed else None
 
     @property
     def result(self):
         """The result of a finished run, or None."""
-        return json.loads(self._done.read_text()) if self._done.exists() else None
+        return _read(self._done) if self._done.exists() else None
 
     def facts(self):
-        """What `start` recorded.
+        """What `start` recorded, a dict of `FACTS`.
 
         Raises:
-          UsageError: the directory is missing or is not a run.
+          UsageError: the directory is missing or is not a run, or its file is not one that `start` writes.
         """
         if not self._config.exists():
             there = "a directory without config.json" if self.path.is_dir() else "nothing at that path"
             raise UsageError(f"--from must be the run directory of an earlier stage, got {self.path} ({there}); run that stage first")
-        return json.loads(self._config.read_text())
+        facts = _read(self._config)
+        if set(facts) != set(FACTS):
+            wrong = sorted(set(facts) ^ set(FACTS))
+            raise UsageError(f"{self._config} must hold {', '.join(FACTS)}, got one where {wrong[0]!r} is missing or too many")
+        return facts
 
     def config(self):
         """The settings of this run, a `Config`."""

@@ -21,6 +21,7 @@ class Source:
       on_disk: whether `encoded` holds paths.
       labels: int64 [N] in [0, classes), or None.
       class_names: names in label order; empty without labels.
+      numbers: int64 [N], where every image stood in the source that it was taken from; None where they are all there.
     """
 
     channels: int
@@ -30,6 +31,7 @@ class Source:
     on_disk: bool = False
     labels: Optional[np.ndarray] = None
     class_names: tuple = ()
+    numbers: Optional[np.ndarray] = None
 
     def __len__(self):
         return len(self.encoded if self.images is None else self.images)
@@ -37,7 +39,14 @@ class Source:
     def take(self, indices):
         """The images at `indices` (int [M]), in that order."""
         parts = {name: getattr(self, name) for name in ("images", "encoded", "labels")}
+        parts["numbers"] = np.arange(len(self)) if self.numbers is None else self.numbers
         return dataclasses.replace(self, **{name: part[indices] for name, part in parts.items() if part is not None})
+
+    def name(self, index):
+        """What to call an image in a message: its path, else its number in the data set."""
+        if self.on_disk:
+            return str(self.encoded[index])
+        return f"image {index if self.numbers is None else self.numbers[index]}"
 
     def without_labels(self):
         """The same images; no label, no class."""

@@ -2,6 +2,8 @@
 
 import importlib
 
+from tf_simclr import lock
+
 
 def run(config, data=None):
     """Runs one stage: what the command line does, as one call.
@@ -17,6 +19,8 @@ def run(config, data=None):
 
     Raises:
       UsageError: settings, data or directories that cannot be used, before anything is trained.
+      NotFiniteError, StorageError: see `errors`; what was saved before is whole.
     """
     stage = importlib.import_module(f"tf_simclr.stages.{config.stage}")
-    return stage.run(config, data)
+    with lock.writing():
+        return stage.run(config, data)

@@ -52,7 +52,7 @@ def run(config, data=None):
     labelled = _labels_in_use(config, data, facts) if fit.alpha < 1 else facts["label_indices"]
     strategy = setup.make_strategy(config)
     setup.check_batch(fit, strategy.num_replicas_in_sync)
-    run = setup.open_run(config, data, spec, selector, names, labelled)
+    run = setup.open_run(config, data, spec, selector, names, labelled, parent)
     if (result := setup.finished(run)) is not None:
         return result
     with strategy.scope():
@@ -65,16 +65,20 @@ def run(config, data=None):
         model = DistillationModel(network, teacher, fit.temperature, fit.alpha, fit.weight_decay)
         common = {"spec": spec, "policy": fit, "seed": config.seed, "batch_size": fit.batch_size}
 
+        sources, streams = {}, {"unlabelled": 0, "labelled": LABELLED_STREAM}
+        if fit.alpha > 0:
+            sources["unlabelled"] = data.train.without_labels()
+        if fit.alpha < 1:
+            sources["labelled"] = data.train.take(labelled)
+
         def batches(start, stop):
-            parts = {}
-            if fit.alpha > 0:
-                parts["unlabelled"] = training_batches(data.train.without_labels(), start=start, stop=stop, **common)
-            if fit.alpha < 1:
-                parts["labelled"] = training_batches(data.train.take(labelled), start=start, stop=stop, stream=LABELLED_STREAM, **common)
+            parts = {
+                key: training_batches(source, start=start, stop=stop, stream=streams[key], **common) for key, source in sources.items()
+            }
             return tf.data.Dataset.zip(parts)
 
         examples = len(data.train) if fit.alpha > 0 else len(labelled)
-        train(model, fit, Duration.of(fit, examples), batches, run, config)
+        train(model, fit, Duration.of(fit, examples), batches, sources, run, config)
     return finish_classifier(network, data, config, run, clock, labels=len(labelled))
 
 

@@ -3,6 +3,7 @@
 from absl import logging
 from scipy.special import softmax
 
+from tf_simclr import lock
 from tf_simclr.data.pipeline import plain_batches
 from tf_simclr.errors import UsageError
 from tf_simclr.evaluation.features import extract
@@ -29,6 +30,8 @@ def run(config, data=None):
         )
     scores = score_network(network, data.evaluation, config.eval_batch_size)
     directory = setup.RunDirectory(config.run_dir).report if config.run_dir else parent.report
+    directory.mkdir(parents=True, exist_ok=True)
+    lock.acquire(directory.parent)
     write_report(directory, scores, str(parent.path))
     logging.info("%.2f %% of %d images right; report in %s", 100 * scores["top1"], scores["images"], directory)
     return scores

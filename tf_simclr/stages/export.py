@@ -2,6 +2,7 @@
 
 from absl import logging
 
+from tf_simclr import lock
 from tf_simclr.export.saved_model import export_network, usage_line
 from tf_simclr.stages import setup
 
@@ -14,6 +15,8 @@ def run(config, data=None):
     """
     parent = setup.required_parent(config, ("pretrain", "finetune", "linear_eval", "distill"))
     directory = config.run_dir or str(parent.export)
+    if not config.run_dir:
+        lock.acquire(parent.path)
     export_network(setup.load_network(parent), parent.facts()["class_names"], directory)
     logging.info("exported to %s; to classify an image:\n%s", directory, usage_line(directory))
     return {"directory": directory}

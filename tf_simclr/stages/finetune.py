@@ -27,7 +27,7 @@ def run(config, data=None):
     strategy = setup.make_strategy(config)
     setup.check_batch(fit, strategy.num_replicas_in_sync)
     labelled = draw_labels(data.train.labels, len(data.train.class_names), config.data)
-    run = setup.open_run(config, data, spec, fit.selector, data.train.class_names, labelled)
+    run = setup.open_run(config, data, spec, fit.selector, data.train.class_names, labelled, parent)
     if (result := setup.finished(run)) is not None:
         return result
     source = data.train.take(labelled)
@@ -40,5 +40,5 @@ def run(config, data=None):
         def batches(start, stop):
             return training_batches(source, spec=spec, policy=fit, seed=config.seed, batch_size=fit.batch_size, start=start, stop=stop)
 
-        train(model, fit, Duration.of(fit, len(source)), batches, run, config)
+        train(model, fit, Duration.of(fit, len(source)), batches, {"": source}, run, config)
     return finish_classifier(network, data, config, run, clock, labels=len(labelled))

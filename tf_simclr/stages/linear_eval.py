@@ -29,7 +29,7 @@ def run(config, data=None):
     settings, spec = config.linear_eval, setup.spec_of(parent, config)
     setup.check_selector(settings.selector, spec)
     labelled = draw_labels(data.train.labels, len(data.train.class_names), config.data)
-    run = setup.open_run(config, data, spec, settings.selector, data.train.class_names, labelled)
+    run = setup.open_run(config, data, spec, settings.selector, data.train.class_names, labelled, parent)
     if (result := setup.finished(run)) is not None:
         return result
     source = data.train.take(labelled)

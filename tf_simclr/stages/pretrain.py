@@ -42,7 +42,7 @@ def run(config, data=None):
                 unlabelled, spec=spec, policy=fit, seed=config.seed, batch_size=fit.batch_size, start=start, stop=stop, view_count=2
             )
 
-        metrics = train(model, fit, duration, batches, run, config, callbacks)
+        metrics = train(model, fit, duration, batches, {"": unlabelled}, run, config, callbacks)
     result = {"seconds": clock.seconds(), "steps": duration.total, **metrics}
     run.finish(result)
     logging.info("pretrained on %d images in %.0f s; next: --stage=finetune --from=%s", len(unlabelled), result["seconds"], run.path)

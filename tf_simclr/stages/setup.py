@@ -190,7 +190,7 @@ def load_network(run):
     return network
 
 
-def open_run(config, data, spec, selector, class_names=(), label_indices=None):
+def open_run(config, data, spec, selector, class_names=(), label_indices=None, parent=None):
     """Starts (or continues) the run directory and records what is known before training.
 
     Args:
@@ -200,6 +200,7 @@ def open_run(config, data, spec, selector, class_names=(), label_indices=None):
       selector: head layers kept; the last of them is what a classifier sits on.
       class_names: names in label order; empty without a classifier.
       label_indices: int [M], the training images whose labels are used, or None.
+      parent: the `RunDirectory` of the earlier stage, or None.
 
     Returns:
       The `RunDirectory`.
@@ -214,6 +215,7 @@ def open_run(config, data, spec, selector, class_names=(), label_indices=None):
             "class_names": list(class_names),
             "label_indices": None if label_indices is None else [int(i) for i in label_indices],
             "data": {"images": len(data.train), "evaluation_images": evaluation, "fingerprint": data.train.fingerprint()},
+            "parent": None if parent is None else {"path": str(parent.path), "identity": parent.identity()},
             "versions": {
                 "python": platform.python_version(),
                 "tensorflow": tf.__version__,

@@ -7,6 +7,8 @@ import time
 import tensorflow as tf
 from absl import logging
 
+from tf_simclr import durable, interruption
+
 
 class Throughput(tf.keras.callbacks.Callback):
     """Adds images/s, the share of time spent waiting for input and the minutes left of the training to the epoch's logs.
@@ -67,37 +69,64 @@ class Probe(tf.keras.callbacks.Callback):
 class MetricLines(tf.keras.callbacks.Callback):
     """Appends one JSON line per epoch: epoch, step, seconds since the start of this process' training, and the logs.
 
-    Lines past the step a run resumes from are dropped first, so that every epoch stands in the file once.
+    Lines past the step a run resumes from, and half a line that a crash left, are dropped first: every epoch stands there once.
     """
 
     def __init__(self, path, first_step):
         super().__init__()
         self._path, self._start = path, time.perf_counter()
         if path.exists():
-            lines = [line for line in path.read_text().splitlines() if json.loads(line)["step"] <= first_step]
-            path.write_text("".join(line + "\n" for line in lines))
+            lines = [line for line in path.read_text().splitlines() if _step_of(line) <= first_step]
+            durable.attempt(lambda: durable.write_text(path, "".join(line + "\n" for line in lines)), path.name)
 
     def on_epoch_end(self, epoch, logs=None):
         row = {"epoch": epoch + 1, "step": int(self.model.optimizer.iterations.numpy()), "seconds": time.perf_counter() - self._start}
         row.update({key: float(value) for key, value in logs.items()})
-        with self._path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        line, before = json.dumps(row) + "\n", self._path.stat().st_size if self._path.exists() else 0
+
+        def append():
+            with self._path.open("a") as file:
+                file.truncate(before)  # what an attempt before this one left
+                file.write(line)
+
+        durable.attempt(append, self._path.name)
+
+
+def _step_of(line):
+    """The step that a line of metrics.jsonl belongs to; infinite for half a line."""
+    try:
+        return json.loads(line)["step"]
+    except ValueError:
+        return math.inf
 
 
 class SaveEvery(tf.keras.callbacks.Callback):
-    """Saves a checkpoint every so many steps and at the end of training."""
+    """Saves a checkpoint every so many steps and at the end of training; a signal waits for the end of the step it comes in.
 
-    def __init__(self, manager, every):
+    Args:
+      checkpoints: the run's `Checkpoints`.
+      every: steps between checkpoints.
+      step: updates made so far.
+    """
+
+    def __init__(self, checkpoints, every, step):
         super().__init__()
-        self._manager, self._every = manager, every
+        self._checkpoints, self._every = checkpoints, every
+        self.step, self._loss = step, None
 
-    def on_train_begin(self, logs=None):
-        self._step = int(self.model.optimizer.iterations.numpy())
+    def on_train_batch_begin(self, batch, logs=None):
+        interruption.defer()
 
     def on_train_batch_end(self, batch, logs=None):
-        self._step += 1
-        if self._step % self._every == 0:
-            self._manager.save(self._step)
+        before, self.step = self.step, int(self.model.optimizer.iterations.numpy())
+        self._loss = float(logs["loss"])
+        if self.step // self._every > before // self._every:
+            self.save()
+        interruption.heed()
 
     def on_train_end(self, logs=None):
-        self._manager.save(self._step)
+        self.save()
+
+    def save(self):
+        """Saves the state after the last whole step, unless it is saved already."""
+        self._checkpoints.save(self.step, self._loss)

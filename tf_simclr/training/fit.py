@@ -5,10 +5,13 @@ import math
 
 import tensorflow as tf
 
+from tf_simclr import interruption
 from tf_simclr.data.pipeline import with_wait
+from tf_simclr.errors import Interrupted, NotFiniteError
 from tf_simclr.optimizers.build import build
 from tf_simclr.training import callbacks as told
 from tf_simclr.training.checkpoints import Checkpoints
+from tf_simclr.training.models import NOT_FINITE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Duration:
         return math.ceil(self.total / self.per_epoch)
 
 
-def train(model, fit, duration, make_batches, run, config, extra_callbacks=()):
+def train(model, fit, duration, make_batches, sources, run, config, extra_callbacks=()):
     """Trains a `Trainer` to the end of its duration, from the newest checkpoint of the run if there is one.
 
     Args:
@@ -42,26 +45,55 @@ def train(model, fit, duration, make_batches, run, config, extra_callbacks=()):
       fit: the `FitConfig`.
       duration: a `Duration`.
       make_batches: `make_batches(start, stop) -> tf.data.Dataset` of batches for those steps.
+      sources: the `Source` of the batches, to name images in messages: a dict from the part of a batch, or from "" without parts.
       run: the `RunDirectory`.
       config: the `Config`, for checkpoint intervals.
       extra_callbacks: further Keras callbacks; they run before the metrics are written.
 
     Returns:
       dict of floats, the metrics of the last report; empty when there was nothing left to train.
+
+    Raises:
+      Interrupted: a signal came; the last whole step is saved.
+      NotFiniteError: the loss or a gradient was NaN or infinite; the step that it came in did not update anything.
+      StorageError: a checkpoint could not be written.
+      UsageError: the run's checkpoints do not fit, or are all damaged.
     """
-    strategy = tf.distribute.get_strategy()
     optimizer = build(model.network, fit, duration.total)
     optimizer.build(model.network.trainable_variables)
     model.compile(optimizer=optimizer)
-    checkpoints = Checkpoints(run.checkpoints, model.network, optimizer, config.keep_checkpoints)
+    facts = {"seed": config.seed, "fingerprint": run.facts()["data"]["fingerprint"]}
+    checkpoints = Checkpoints(run.checkpoints, model.network, optimizer, config.keep_checkpoints, facts)
     start = checkpoints.restore()
+    saver = told.SaveEvery(checkpoints, config.checkpoint_every, start)
     callbacks = [
         told.Throughput(fit.batch_size),
+        saver,
         *extra_callbacks,
-        told.SaveEvery(checkpoints, config.checkpoint_every),
         told.MetricLines(run.metrics, start),
         tf.keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False),
     ]
+    try:
+        return _fit(model, duration, start, lambda *steps: with_wait(make_batches(*steps), fit.batch_size), callbacks)
+    except Interrupted as signal:
+        interruption.forget()
+        saver.save()
+        raise Interrupted(f"{signal} at step {saver.step} of {duration.total}, saved in {run.path}") from None
+    except tf.errors.InvalidArgumentError as error:
+        if NOT_FINITE not in str(error):
+            raise
+        what = str(error).partition(NOT_FINITE)[2].partition(" : ")[0]
+        raise NotFiniteError(
+            f"{what} must be finite, got NaN or infinity in step {saver.step + 1}, on {_names(make_batches, saver.step, sources)}; nothing"
+            f" was updated by it and {run.path} holds the last good checkpoint: lower the learning rate, or look at these images"
+        ) from error
+    finally:
+        interruption.forget()
+
+
+def _fit(model, duration, start, make_batches, callbacks):
+    """Trains from step `start` to the end; returns the metrics of the last report."""
+    strategy = tf.distribute.get_strategy()
     metrics = {}
     while start < duration.total:
         # A run that stopped inside an epoch ends that epoch first.
@@ -69,7 +101,7 @@ def train(model, fit, duration, make_batches, run, config, extra_callbacks=()):
         whole = (duration.total - start) // duration.per_epoch if inside == 0 else 0
         steps = duration.per_epoch if whole else min(duration.per_epoch - inside, duration.total - start)
         stop = start + steps * max(1, whole)
-        batches = with_wait(make_batches(start, stop), fit.batch_size)
+        batches = make_batches(start, stop)
         history = model.fit(
             strategy.experimental_distribute_dataset(batches) if strategy.num_replicas_in_sync > 1 else batches.repeat(),
             initial_epoch=epoch,
@@ -81,3 +113,11 @@ def train(model, fit, duration, make_batches, run, config, extra_callbacks=()):
         metrics = {name: float(values[-1]) for name, values in history.history.items()}
         start = stop
     return metrics
+
+
+def _names(make_batches, step, sources, most=8):
+    """The first examples of a step, for a message."""
+    batch = next(iter(make_batches(step, step + 1)))
+    parts = {"": batch} if "example" in batch else batch
+    names = [sources[key].name(int(i)) for key, part in parts.items() for i in part["example"]]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -10,6 +10,8 @@ from tf_simclr.objectives.cross_entropy import distillation, supervised
 from tf_simclr.objectives.nt_xent import nt_xent
 from tf_simclr.objectives.replicas import replica_count
 
+NOT_FINITE = "not finite: "
+
 
 class Trainer(tf.keras.Model):
     """A network, and a train step that minimises `objective` (to be given by a subclass, with the names of its scalars).
@@ -42,8 +44,10 @@ class Trainer(tf.keras.Model):
             loss = scalars["loss"]
             if self._classifier_decay and self.network.classifier is not None:
                 loss += self._classifier_decay / replicas * tf.nn.l2_loss(self.network.classifier.kernel)
+            loss = _finite(loss, "the loss")
         weights = self.network.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(loss, weights), weights))
+        gradients = [_finite(g, f"the gradient of {v.name}") for g, v in zip(tape.gradient(loss, weights), weights)]
+        self.optimizer.apply_gradients(zip(gradients, weights))
         scalars["loss"] *= replicas
         if "wait" in batch:
             scalars["wait"] = batch["wait"][0]
@@ -125,6 +129,11 @@ class DistillationModel(Trainer):
             scalars["accuracy"] = _agreement(logits, labels)
         scalars["loss"] /= replica_count()
         return scalars
+
+
+def _finite(x, what):
+    """The tensor itself, which comes to be only where it is finite: what needs it, such as an update, does not happen otherwise."""
+    return tf.debugging.check_numerics(x, NOT_FINITE + what)
 
 
 def _agreement(logits, labels):

@@ -1,0 +1,60 @@
+"""SIGTERM and SIGINT: heeded at once where nothing is lost by it, else at the end of the step."""
+
+import contextlib
+import signal
+
+from tf_simclr.errors import Interrupted
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_state = {"deferred": 0, "received": None}
+
+
+@contextlib.contextmanager
+def heeding():
+    """Turns both signals into `Interrupted`, in the main thread, until its end. The second signal is heeded even where it is deferred."""
+    before = {number: signal.signal(number, _receive) for number in _SIGNALS}
+    _state.update(deferred=0, received=None)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def defer():
+    """From here to `heed`, a signal waits."""
+    _state["deferred"] += 1
+
+
+def heed():
+    """Ends what `defer` began. Raises Interrupted where a signal came meanwhile."""
+    _state["deferred"] -= 1
+    if not _state["deferred"] and _state["received"] is not None:
+        name = signal.Signals(_state["received"]).name
+        _state["received"] = None
+        raise Interrupted(name)
+
+
+@contextlib.contextmanager
+def deferred():
+    """`defer` and `heed` around a block that must not be torn, such as a save."""
+    defer()
+    try:
+        yield
+    except BaseException:
+        _state["deferred"] -= 1
+        raise
+    heed()
+
+
+def forget():
+    """Drops what `defer` began and was never ended, because an exception came between."""
+    _state["deferred"] = 0
+
+
+def _receive(number, frame):
+    if _state["deferred"] and _state["received"] is None:
+        _state["received"] = number
+        return
+    _state["received"] = None
+    raise Interrupted(signal.Signals(number).name)
