@@ -1,0 +1,69 @@
+"""R1: SIGKILL at twenty moments. One run is killed again and again, and ends as the run that nothing happened to."""
+
+import itertools
+import random
+import time
+
+import problem
+import pytest
+
+# Points of `driver`, with how often each is passed before it kills. A save passes: write, written, sync (of each of the three
+# files, and of the manifest and its directory), replace, replaced, remove.
+MOMENTS = (
+    ["write:1", "written:1", "sync:3", "step:2", "sync:6", "replace:2", "replaced:3", "remove:1", "write:2", "finish:1"]  # pretrain
+    + ["step:5", "written:2", "sync:8", "finish:1"]  # fine-tune
+    + ["step:1", "replace:3", "step:7", "finish:1", "export:1"]  # distill and export
+)
+FEW = ["step:5", "written:2", "replace:4"]
+
+
+def last_steps(log):
+    """The last step that each stage made: {stage: step}."""
+    lines = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+    return {stage: int(step) for stage, step in lines}
+
+
+def kill_again_and_again(data, run_dir, log, moments):
+    """Kills one run at every moment, then lets it end. Asserts that no committed checkpoint is lost and little is done twice."""
+    redone = 0
+    for crash in [*moments, None]:
+        before, saved = last_steps(log), {stage: problem.committed(run_dir / stage) for stage in problem.STAGES}
+        lines = len(log.read_text().splitlines()) if log.exists() else 0
+        done = problem.run(problem.flags(data, run_dir), crash, log)
+        assert done.returncode == (0 if crash is None else -9), f"{crash}: {done.stderr[-2000:]}"
+        for stage, steps in saved.items():
+            assert not steps or max(problem.committed(run_dir / stage)) >= max(steps), f"{crash}: {stage} lost {steps}"
+        made = [line.split() for line in log.read_text().splitlines()[lines:]] if log.exists() else []
+        for stage, steps in itertools.groupby(made, key=lambda line: line[0]):
+            again = before.get(stage, 0) - int(next(steps)[1]) + 1
+            assert again <= problem.EVERY, f"{crash}: {stage} did {again} steps again"
+            redone += max(0, again)
+    return redone
+
+
+def check_against(undisturbed, run_dir, data):
+    for stage in problem.STAGES:
+        problem.assert_same(problem.state(undisturbed / stage), problem.state(run_dir / stage))
+    problem.assert_same(problem.served(undisturbed / "export", data), problem.served(run_dir / "export", data))
+
+
+@pytest.mark.fault("R1")
+@pytest.mark.slow
+def test_killed_at_twenty_moments(data, undisturbed, tmp_path, outcome):
+    redone = kill_again_and_again(data, tmp_path / "run", tmp_path / "steps", MOMENTS)
+    # One more, at a random moment of a run of its own.
+    process = problem.start(problem.flags(data, tmp_path / "other"))
+    time.sleep(random.Random(0).uniform(8, 12))
+    process.kill()
+    process.wait()
+    assert problem.run(problem.flags(data, tmp_path / "other")).returncode == 0
+    for run_dir in (tmp_path / "run", tmp_path / "other"):
+        check_against(undisturbed, run_dir, data)
+    outcome(
+        f"killed {len(MOMENTS) + 1} times; {redone} steps done twice in all, never more than {problem.EVERY}; state and export identical"
+    )
+
+
+def test_killed_three_times(data, undisturbed, tmp_path):
+    kill_again_and_again(data, tmp_path / "run", tmp_path / "steps", FEW)
+    check_against(undisturbed, tmp_path / "run", data)

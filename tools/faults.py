@@ -1,0 +1,85 @@
+"""The reliability scorecard: runs every case that tests/ marks as a fault and prints `case, outcome, seconds`.
+
+    .venv/bin/python tools/faults.py [--cases R1,R9] [--times 3] [--json PATH]
+
+Exit code 0 when every case passed every time. The cases are tests like any other (`@pytest.mark.fault("R1")`); the slow ones among them
+run here alone.
+"""
+
+import argparse
+import collections
+import json
+import os
+import pathlib
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pytest  # noqa: E402
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+class Scorecard:
+    """A pytest plugin that runs the cases in order and sums up the tests of each."""
+
+    def __init__(self, cases):
+        self._wanted = cases
+        self._left = collections.Counter()
+        self.rows = []
+
+    def pytest_collection_modifyitems(self, config, items):
+        chosen = [item for item in items if not self._wanted or _case(item) in self._wanted]
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = sorted(chosen, key=lambda item: int(_case(item)[1:]))
+        self._left.update(map(_case, items))
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_makereport(self, item, call):
+        report = (yield).get_result()
+        case = _case(item)
+        if not self.rows or self.rows[-1]["case"] != case:
+            self.rows.append({"case": case, "ok": True, "outcome": [], "seconds": 0.0})
+        row = self.rows[-1]
+        row["seconds"] += call.duration
+        if report.failed or report.skipped:
+            row["ok"] = False
+            row["outcome"].append(
+                f"{'FAILED' if report.failed else 'skipped'}: {item.name} ({str(call.excinfo.value).splitlines()[0][:200]})"
+            )
+        if report.when == "teardown":
+            row["outcome"] += [words for key, words in item.user_properties if key == "outcome"]
+            self._left[case] -= 1
+            if not self._left[case]:
+                row["outcome"] = "; ".join(dict.fromkeys(row["outcome"])) or "as required"
+                row["seconds"] = round(row["seconds"], 1)
+                print(f"{case}, {'ok' if row['ok'] else 'FAILED'}: {row['outcome']}, {row['seconds']}", file=sys.__stdout__, flush=True)
+
+
+def _case(item):
+    return item.get_closest_marker("fault").args[0]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--cases", default="", help="only these, with commas between them")
+    parser.add_argument("--times", type=int, default=1, help="how often to run them all")
+    parser.add_argument("--json", type=pathlib.Path, help="write the rows of the last time here")
+    arguments = parser.parse_args()
+    good = True
+    for _ in range(arguments.times):
+        card = Scorecard(set(filter(None, arguments.cases.split(","))))
+        code = pytest.main(
+            ["-m", "fault", "-q", "--no-header", "--no-summary", "--show-capture=no", "-p", "no:terminal", str(ROOT)], [card]
+        )
+        good = good and code == 0 and bool(card.rows) and all(row["ok"] for row in card.rows)
+        print(
+            f"{sum(row['ok'] for row in card.rows)} of {len(card.rows)} cases, {sum(row['seconds'] for row in card.rows):.0f} s", flush=True
+        )
+        if arguments.json:
+            arguments.json.write_text(json.dumps({"rows": card.rows}, indent=2) + "\n")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
