@@ -11,6 +11,7 @@ import collections
 import json
 import os
 import pathlib
+import subprocess
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -18,6 +19,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import pytest  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path[0] = str(ROOT)  # as `python -m pytest` has it
 
 
 class Scorecard:
@@ -28,11 +30,16 @@ class Scorecard:
         self._left = collections.Counter()
         self.rows = []
 
-    def pytest_collection_modifyitems(self, config, items):
-        chosen = [item for item in items if not self._wanted or _case(item) in self._wanted]
-        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-        items[:] = sorted(chosen, key=lambda item: int(_case(item)[1:]))
+    def pytest_collection_modifyitems(self, items):
+        cases = [item for item in items if item.get_closest_marker("fault")]
+        items[:] = [
+            item for item in sorted(cases, key=lambda item: int(_case(item)[1:])) if not self._wanted or _case(item) in self._wanted
+        ]
         self._left.update(map(_case, items))
+
+    def pytest_collectreport(self, report):
+        if report.failed:
+            print(f"{report.nodeid} could not be read: {report.longrepr}", file=sys.__stdout__)
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_makereport(self, item, call):
@@ -44,9 +51,8 @@ class Scorecard:
         row["seconds"] += call.duration
         if report.failed or report.skipped:
             row["ok"] = False
-            row["outcome"].append(
-                f"{'FAILED' if report.failed else 'skipped'}: {item.name} ({str(call.excinfo.value).splitlines()[0][:200]})"
-            )
+            reason = str(call.excinfo.value).partition("\n")[0][:200]
+            row["outcome"].append(f"{report.outcome}: {item.name} ({reason})")
         if report.when == "teardown":
             row["outcome"] += [words for key, words in item.user_properties if key == "outcome"]
             self._left[case] -= 1
@@ -63,22 +69,18 @@ def _case(item):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cases", default="", help="only these, with commas between them")
-    parser.add_argument("--times", type=int, default=1, help="how often to run them all")
-    parser.add_argument("--json", type=pathlib.Path, help="write the rows of the last time here")
+    parser.add_argument("--times", type=int, default=1, help="how often to run them all, each time in a process of its own")
+    parser.add_argument("--json", type=pathlib.Path, help="write the rows (of the last time) here")
     arguments = parser.parse_args()
-    good = True
-    for _ in range(arguments.times):
-        card = Scorecard(set(filter(None, arguments.cases.split(","))))
-        code = pytest.main(
-            ["-m", "fault", "-q", "--no-header", "--no-summary", "--show-capture=no", "-p", "no:terminal", str(ROOT)], [card]
-        )
-        good = good and code == 0 and bool(card.rows) and all(row["ok"] for row in card.rows)
-        print(
-            f"{sum(row['ok'] for row in card.rows)} of {len(card.rows)} cases, {sum(row['seconds'] for row in card.rows):.0f} s", flush=True
-        )
-        if arguments.json:
-            arguments.json.write_text(json.dumps({"rows": card.rows}, indent=2) + "\n")
-    return 0 if good else 1
+    if arguments.times > 1:
+        again = [sys.executable, __file__, f"--cases={arguments.cases}", *([f"--json={arguments.json}"] if arguments.json else [])]
+        return max(subprocess.run(again).returncode for _ in range(arguments.times))
+    card = Scorecard(set(filter(None, arguments.cases.split(","))))
+    code = pytest.main(["-m", "fault", "-p", "no:terminal", str(ROOT / "tests")], [card])
+    print(f"{sum(row['ok'] for row in card.rows)} of {len(card.rows)} cases, {sum(row['seconds'] for row in card.rows):.0f} s", flush=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"rows": card.rows}, indent=2) + "\n")
+    return 0 if code == 0 and card.rows and all(row["ok"] for row in card.rows) else 1
 
 
 if __name__ == "__main__":
