@@ -14,7 +14,7 @@ from logging import INFO, Formatter
 import tf_simclr
 from tf_simclr import interruption
 from tf_simclr.cli_flags import read, to_config
-from tf_simclr.errors import Interrupted, NotFiniteError, StorageError, UsageError
+from tf_simclr.errors import Interrupted, NotFiniteError, StorageError, UsageError, WorkerLostError
 
 
 def parse(argv):
@@ -64,7 +64,8 @@ def main(argv=None):
 
     Returns:
       The exit code: 0 done; 1 an unforeseen error; 2 settings, data or directories that cannot be used; 3 NaN or infinity; 4 storage;
-      42 stopped by SIGTERM or SIGINT with everything saved, run the same command again; 130 interrupted by a second signal.
+      42 run the same command again: stopped by SIGTERM or SIGINT with everything saved, or another worker is gone; 130 interrupted by a
+      second signal.
     """
     debug = False
     try:
@@ -91,7 +92,7 @@ def main(argv=None):
     except KeyboardInterrupt:
         print("tf-simclr: interrupted", file=sys.stderr)
         return 130
-    except (UsageError, NotFiniteError, StorageError) as error:
+    except (UsageError, NotFiniteError, StorageError, WorkerLostError) as error:
         if debug:
             traceback.print_exc()
         _complain(str(error))

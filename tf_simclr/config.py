@@ -172,7 +172,11 @@ class Config:
     checkpoint_every: int = option(500, "steps between checkpoints", low=1)
     keep_checkpoints: int = option(2, "how many of the newest checkpoints are kept, beside the one of the lowest loss", low=1)
     force: bool = option(False, "start again in a run directory with other settings; what it holds is kept in its replaced/")
-    strategy: str = option("auto", "replicas: one, mirrored (all local devices), auto", choices=("auto", "one", "mirrored"))
+    strategy: str = option(
+        "auto",
+        "replicas: one, mirrored (all local devices), multiworker (processes that TF_CONFIG names), auto",
+        choices=("auto", "one", "mirrored", "multiworker"),
+    )
     eval_batch_size: int = option(500, "images per step when nothing is trained", low=1)
     methods: str = option(",".join(METHODS), "what --stage=pipeline compares, after pretraining")
     label_seeds: str = option("1", "label draws that --stage=pipeline repeats every method on")

@@ -17,7 +17,7 @@ from absl import logging
 from tf_simclr.errors import StorageError
 
 MANIFEST = "manifest.json"
-_PAUSES = (0.5, 1.0, 2.0)  # seconds before every further attempt
+PAUSES = (0.5, 1.0, 2.0)  # seconds before every further attempt
 _PART = ".part"
 
 
@@ -111,13 +111,14 @@ def remove(directory):
     shutil.rmtree(directory)
 
 
-def attempt(action, what, kinds=(OSError,)):
+def attempt(action, what, kinds=(OSError,), pauses=PAUSES):
     """Runs an action that writes files, again after a pause where storage fails; what it does must bear repetition.
 
     Args:
       action: called without arguments.
       what: what is being written, for messages.
       kinds: the exceptions that storage raises.
+      pauses: seconds before every further attempt.
 
     Returns:
       What the action returns.
@@ -125,7 +126,7 @@ def attempt(action, what, kinds=(OSError,)):
     Raises:
       StorageError: no attempt succeeded, or the disk is full, where waiting would not help.
     """
-    for pause in (*_PAUSES, None):
+    for pause in (*pauses, None):
         try:
             return action()
         except StorageError:

@@ -19,6 +19,12 @@ class StorageError(OSError):
     exit_code = 4
 
 
+class WorkerLostError(ConnectionError):
+    """Another worker is gone. The last checkpoint stands; all workers start again with the same command."""
+
+    exit_code = 42
+
+
 class Interrupted(KeyboardInterrupt):
     """SIGTERM or SIGINT was heeded: what was done is saved, and the same command goes on from there."""
 

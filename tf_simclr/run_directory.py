@@ -50,10 +50,12 @@ class RunDirectory:
 
     Args:
       path: the directory; made when something is written.
+      writes: whether this process writes there; of many workers only one does.
+      alone: whether there are no other workers.
     """
 
-    def __init__(self, path):
-        self.path = pathlib.Path(path)
+    def __init__(self, path, writes=True, alone=True):
+        self.path, self.writes, self.alone = pathlib.Path(path), writes, alone
         self.checkpoints = self.path / "checkpoints"
         self.tensorboard = self.path / "tensorboard"
         self.metrics = self.path / "metrics.jsonl"
@@ -73,6 +75,8 @@ class RunDirectory:
         Raises:
           UsageError: the directory belongs to a run with other settings, naming the first that differ; or another process writes there.
         """
+        if not self.writes:
+            return
         self.path.mkdir(parents=True, exist_ok=True)
         lock.acquire(self.path)
         if self._config.exists():

@@ -115,12 +115,12 @@ def test_plain_batches_are_all_images_once_in_order(source):
 
 
 def test_the_wait_is_that_of_the_consumer(source):
-    waits = [batch["wait"].numpy() for batch in pipeline.with_wait(batches(source, 4, 0, 3, policy=WHOLE), 4)]
+    waits = [batch["wait"].numpy() for batch in pipeline.with_wait(batches(source, 4, 0, 3, policy=WHOLE))]
     assert [wait.shape for wait in waits] == [(4,)] * 3
     assert all((wait >= 0).all() and (wait == wait[0]).all() for wait in waits)
 
 
 def test_the_wait_grows_with_a_slow_pipeline():
     slow = tf.data.Dataset.range(2).map(lambda i: {"view": tf.numpy_function(lambda j: (time.sleep(0.2), j)[1], [i], tf.int64)})
-    for batch in pipeline.with_wait(slow, 3):
+    for batch in pipeline.with_wait(slow):
         assert 0.2 <= batch["wait"].numpy()[0] < 2.0

@@ -1,5 +1,6 @@
 """R3, R4, R5, R8, R9, R17: damaged checkpoints, other variables, NaN, two writers, signals, and the same run again."""
 
+import functools
 import json
 import signal
 import subprocess
@@ -14,10 +15,11 @@ import tiny
 import tf_simclr
 from tf_simclr import durable, interruption
 from tf_simclr.config import FitConfig, replace
-from tf_simclr.data.pipeline import training_batches
+from tf_simclr.data.pipeline import Share
 from tf_simclr.errors import Interrupted, NotFiniteError, UsageError
 from tf_simclr.optimizers.build import build
 from tf_simclr.stages import setup
+from tf_simclr.training import fit
 from tf_simclr.training.callbacks import SaveEvery
 from tf_simclr.training.checkpoints import Checkpoints, newest, restore_network
 
@@ -255,13 +257,18 @@ def test_resumed_after_a_step_a_run_is_the_same(tmp_path, monkeypatch, stops, ou
 def test_one_replica_and_two_see_the_same_examples(two_replicas, outcome):
     config, source = settings("x"), tiny.data().train
     spec = setup.resolve(config.model, source)
-    common = {"spec": spec, "policy": config.pretrain, "seed": 1, "batch_size": 16, "start": 2, "stop": 5, "view_count": 2}
-    alone = list(training_batches(source, **common))
-    shared = list(two_replicas.experimental_distribute_dataset(training_batches(source, **common)))
+    batches = setup.batches_of(source, spec, config.pretrain, config, view_count=2)
+    alone = list(batches(start=2, stop=5, share=Share()))
+    shared = list(fit.distributed(two_replicas, functools.partial(batches, start=2, stop=5)).take(3))
     for one, both in zip(alone, shared, strict=True):
         pairs = [(one[key], both[key]) for key in ("example", "position")] + list(zip(one["views"], both["views"]))
         for whole, parts in pairs:
             np.testing.assert_array_equal(whole, np.concatenate([part.numpy() for part in two_replicas.experimental_local_results(parts)]))
+    # Two processes make what one makes, each its own half.
+    halves = [list(batches(start=2, stop=5, share=Share(2, first, 1))) for first in (0, 1)]
+    for one, first, second in zip(alone, *halves, strict=True):
+        np.testing.assert_array_equal(one["example"], np.concatenate([first["example"], second["example"]]))
+        np.testing.assert_array_equal(one["views"][1], np.concatenate([first["views"][1], second["views"][1]]))
     outcome("one replica and two: the same examples and views in the same order")
 
 

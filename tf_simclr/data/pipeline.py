@@ -1,5 +1,7 @@
 """From a source to batches of views, by position: the one way in which images reach a model."""
 
+import dataclasses
+
 import tensorflow as tf
 
 from tf_simclr.augment import views
@@ -11,7 +13,19 @@ from tf_simclr.data.order import example_at
 LABELLED_STREAM = 1
 
 
-def training_batches(source, *, spec, policy, seed, batch_size, start, stop, view_count=1, stream=0):
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """Which part of every batch is made here: the global batch is cut into `parts` equal ones, one per replica, in order.
+
+    This process makes `mine` of them from `first` on, each as a batch of its own.
+    """
+
+    parts: int = 1
+    first: int = 0
+    mine: int = 1
+
+
+def training_batches(source, *, spec, policy, seed, batch_size, start, stop, share=Share(), view_count=1, stream=0):
     """Batches of augmented views for steps `start` to `stop`.
 
     Args:
@@ -19,8 +33,9 @@ def training_batches(source, *, spec, policy, seed, batch_size, start, stop, vie
       spec: a resolved `ModelConfig`; image_size and channels of the views.
       policy: a `FitConfig`, see `augment.views.make_view`.
       seed: int, the run's seed.
-      batch_size: B, over all replicas.
+      batch_size: B, over all replicas; a multiple of the share's parts.
       start, stop: first step and the step after the last one.
+      share: a `Share`; B below is the size of a part.
       view_count: independent views of every image.
       stream: independent sequence number within the run.
 
@@ -29,6 +44,7 @@ def training_batches(source, *, spec, policy, seed, batch_size, start, stop, vie
       index into the source; label int64 [B] where the source has labels.
     """
     size, channels = spec.image_size, spec.channels
+    part_size, last = batch_size // share.parts, share.first + share.mine
     numbers = [stream * 16 + number for number in range(view_count)]
 
     with tf.device("CPU:0"):
@@ -52,19 +68,22 @@ def training_batches(source, *, spec, policy, seed, batch_size, start, stop, vie
         return {**named, "views": tuple(views.random_crop(image, draws[None], size, policy)[0] for draws in named["draws"])}
 
     def recolour(batch):
-        draws, crops = batch["draws"], (tf.ensure_shape(crop, [batch_size, size, size, channels]) for crop in batch["views"])
+        draws, crops = batch["draws"], (tf.ensure_shape(crop, [part_size, size, size, channels]) for crop in batch["views"])
         rest = {key: value for key, value in batch.items() if key != "draws"}
         return {**rest, "views": tuple(views.recolour(crop, d, policy) for crop, d in zip(crops, draws))}
 
     # No function here branches on a tensor, and AutoGraph would take longer to read them than TensorFlow to trace them.
     plain = tf.autograph.experimental.do_not_convert
     parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
-    positions = tf.data.Dataset.range(start * batch_size, stop * batch_size)
-    named = positions.batch(batch_size, drop_remainder=True).map(plain(name_examples), **parallel)
+    positions = tf.data.Dataset.range(start * batch_size, stop * batch_size).batch(part_size, drop_remainder=True)
+    if share.mine < share.parts:
+        numbered = positions.enumerate().filter(plain(lambda i, _: (i % share.parts >= share.first) & (i % share.parts < last)))
+        positions = numbered.map(plain(lambda _, part: part))
+    named = positions.map(plain(name_examples), **parallel)
     if images is not None:
         finished = named.map(plain(lambda batch: recolour(crop_batch(batch))), **parallel)
     else:
-        crops = named.unbatch().map(plain(crop_one), **parallel).batch(batch_size, drop_remainder=True)
+        crops = named.unbatch().map(plain(crop_one), **parallel).batch(part_size, drop_remainder=True)
         finished = crops.map(plain(recolour), **parallel)
     return finished.prefetch(tf.data.AUTOTUNE)
 
@@ -88,11 +107,11 @@ def plain_batches(source, *, spec, batch_size):
     return images.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
-def with_wait(dataset, batch_size):
-    """Adds to every batch the seconds that the consumer waited for it: `wait`, float32 [B], the same number B times.
+def with_wait(dataset):
+    """Adds to every batch the seconds that the consumer waited for it: `wait`, float32 [1].
 
     The members of a zip are asked one after the other, so that clocks before and after the batch time the request itself.
     """
     clock = tf.data.Dataset.counter().map(lambda _: tf.timestamp())
     timed = tf.data.Dataset.zip((clock, dataset, clock))
-    return timed.map(lambda t0, batch, t1: {**batch, "wait": tf.fill([batch_size], tf.cast(t1 - t0, tf.float32))})
+    return timed.map(lambda t0, batch, t1: {**batch, "wait": tf.cast(t1 - t0, tf.float32)[None]})

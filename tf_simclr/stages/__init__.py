@@ -19,8 +19,11 @@ def run(config, data=None):
 
     Raises:
       UsageError: settings, data or directories that cannot be used, before anything is trained.
-      NotFiniteError, StorageError: see `errors`; what was saved before is whole.
+      NotFiniteError, StorageError, WorkerLostError: see `errors`; what was saved before is whole.
     """
+    from tf_simclr.stages import replicas  # here, as it loads TensorFlow
+
+    replicas.connect(config)
     stage = importlib.import_module(f"tf_simclr.stages.{config.stage}")
-    with lock.writing():
+    with lock.writing(), replicas.losses_named():
         return stage.run(config, data)

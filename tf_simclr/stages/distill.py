@@ -5,10 +5,10 @@ import dataclasses
 import tensorflow as tf
 
 from tf_simclr.data.labels import draw_labels
-from tf_simclr.data.pipeline import LABELLED_STREAM, training_batches
+from tf_simclr.data.pipeline import LABELLED_STREAM
 from tf_simclr.errors import UsageError
 from tf_simclr.run_directory import RunDirectory
-from tf_simclr.stages import setup
+from tf_simclr.stages import replicas, setup
 from tf_simclr.stages.evaluate import finish_classifier
 from tf_simclr.training.checkpoints import restore_network
 from tf_simclr.training.fit import Duration, train
@@ -50,7 +50,7 @@ def run(config, data=None):
         raise UsageError(f"the classes must be the teacher's, {', '.join(names)}, got {', '.join(data.evaluation.class_names)}")
     # With unlabelled images alone, what is recorded are the labels that reach the student through its teacher.
     labelled = _labels_in_use(config, data, facts) if fit.alpha < 1 else facts["label_indices"]
-    strategy = setup.make_strategy(config)
+    strategy = replicas.make_strategy(config)
     setup.check_batch(fit, strategy.num_replicas_in_sync)
     run = setup.open_run(config, data, spec, selector, names, labelled, parent)
     if (result := setup.finished(run)) is not None:
@@ -63,19 +63,16 @@ def run(config, data=None):
         elif fit.init == "pretrained":
             restore_network(ancestor.checkpoints, network, classifier=False)
         model = DistillationModel(network, teacher, fit.temperature, fit.alpha, fit.weight_decay)
-        common = {"spec": spec, "policy": fit, "seed": config.seed, "batch_size": fit.batch_size}
-
-        sources, streams = {}, {"unlabelled": 0, "labelled": LABELLED_STREAM}
+        sources, parts = {}, {}
         if fit.alpha > 0:
             sources["unlabelled"] = data.train.without_labels()
+            parts["unlabelled"] = setup.batches_of(sources["unlabelled"], spec, fit, config)
         if fit.alpha < 1:
             sources["labelled"] = data.train.take(labelled)
+            parts["labelled"] = setup.batches_of(sources["labelled"], spec, fit, config, stream=LABELLED_STREAM)
 
-        def batches(start, stop):
-            parts = {
-                key: training_batches(source, start=start, stop=stop, stream=streams[key], **common) for key, source in sources.items()
-            }
-            return tf.data.Dataset.zip(parts)
+        def batches(**steps):
+            return tf.data.Dataset.zip({key: make(**steps) for key, make in parts.items()})
 
         examples = len(data.train) if fit.alpha > 0 else len(labelled)
         train(model, fit, Duration.of(fit, examples), batches, sources, run, config)

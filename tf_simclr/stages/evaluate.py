@@ -49,10 +49,14 @@ def finish_classifier(network, data, config, run, clock, labels, **facts):
     Returns:
       dict: accuracy in percent, labels (images whose labels were used), parameters (moving statistics included), seconds.
     """
-    scores = score_network(network, data.evaluation, config.eval_batch_size)
-    write_report(run.report, scores, f"{config.stage}: {run.path}")
-    parameters = sum(int(v.shape.num_elements()) for v in network.variables)
-    result = {"accuracy": 100 * scores["top1"], "labels": labels, "parameters": parameters, "seconds": clock.seconds(), **facts}
-    run.finish(result)
-    logging.info("%.2f %% of %d images right; report in %s", result["accuracy"], scores["images"], run.report)
-    return result
+
+    def make_result():
+        # What many workers trained has variables that are read by all of them together; only this one is here.
+        alone = network if run.alone else setup.load_network(run)
+        scores = score_network(alone, data.evaluation, config.eval_batch_size)
+        write_report(run.report, scores, f"{config.stage}: {run.path}")
+        logging.info("%.2f %% of %d images right; report in %s", 100 * scores["top1"], scores["images"], run.report)
+        parameters = sum(int(v.shape.num_elements()) for v in network.variables)
+        return {"accuracy": 100 * scores["top1"], "labels": labels, "parameters": parameters, "seconds": clock.seconds(), **facts}
+
+    return setup.conclude(run, make_result)

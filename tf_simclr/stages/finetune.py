@@ -1,8 +1,7 @@
 """Fine-tuning from a middle layer of the projection head; without a pretrained run, the supervised baseline."""
 
 from tf_simclr.data.labels import draw_labels
-from tf_simclr.data.pipeline import training_batches
-from tf_simclr.stages import setup
+from tf_simclr.stages import replicas, setup
 from tf_simclr.stages.evaluate import finish_classifier
 from tf_simclr.training.checkpoints import restore_network
 from tf_simclr.training.fit import Duration, train
@@ -24,7 +23,7 @@ def run(config, data=None):
     fit = config.finetune if parent else config.supervised
     spec = setup.spec_of(parent, config) if parent else setup.resolve(config.model, data.train)
     setup.check_selector(fit.selector, spec)
-    strategy = setup.make_strategy(config)
+    strategy = replicas.make_strategy(config)
     setup.check_batch(fit, strategy.num_replicas_in_sync)
     labelled = draw_labels(data.train.labels, len(data.train.class_names), config.data)
     run = setup.open_run(config, data, spec, fit.selector, data.train.class_names, labelled, parent)
@@ -36,9 +35,5 @@ def run(config, data=None):
         if parent:
             restore_network(parent.checkpoints, network, classifier=False)
         model = SupervisedModel(network, fit.weight_decay)
-
-        def batches(start, stop):
-            return training_batches(source, spec=spec, policy=fit, seed=config.seed, batch_size=fit.batch_size, start=start, stop=stop)
-
-        train(model, fit, Duration.of(fit, len(source)), batches, {"": source}, run, config)
+        train(model, fit, Duration.of(fit, len(source)), setup.batches_of(source, spec, fit, config), {"": source}, run, config)
     return finish_classifier(network, data, config, run, clock, labels=len(labelled))

@@ -40,5 +40,6 @@ def run(config, data=None):
     logging.info("logistic regression on %d features of %d images, weight penalty %g", features.shape[1], len(source), l2)
     network.classifier.kernel.assign(weights)
     network.classifier.bias.assign(bias)
-    save_network(run.checkpoints, network)
+    if run.writes:
+        save_network(run.checkpoints, network)
     return finish_classifier(network, data, config, run, clock, labels=len(labelled), l2=float(l2))

@@ -48,13 +48,17 @@ def run(config, data=None):
         logging.info("pipeline, %d of %d: %s%s", number, len(plan), method, "" if seed is None else f", label seed {seed}")
         results[method, seed] = stages.run(_settings(config, run.path, method, seed), data)
     rows = _rows(results)
-    write_comparison(run.report, rows)
-    method, seed = _exported(config)
-    exporting = replace(config, stage="export", from_run=str(_home(run.path, method, seed)), run_dir=str(run.export))
-    stages.run(exporting, data)
-    result = {"rows": rows, "export": str(run.export), "seconds": clock.seconds()}
-    run.finish(result)
-    _tell(config, data, run, result)
+
+    def make_result():
+        write_comparison(run.report, rows)
+        method, seed = _exported(config)
+        exporting = replace(config, stage="export", from_run=str(_home(run.path, method, seed)), run_dir=str(run.export))
+        stages.run(exporting, data)
+        return {"rows": rows, "export": str(run.export), "seconds": clock.seconds()}
+
+    result = setup.conclude(run, make_result)
+    if run.writes:
+        _tell(config, data, run, result)
     return result
 
 

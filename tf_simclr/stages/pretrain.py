@@ -2,9 +2,8 @@
 
 from absl import logging
 
-from tf_simclr.data.pipeline import training_batches
 from tf_simclr.evaluation.online import probe
-from tf_simclr.stages import setup
+from tf_simclr.stages import replicas, setup
 from tf_simclr.training.callbacks import Chance, Probe
 from tf_simclr.training.fit import Duration, train
 from tf_simclr.training.models import ContrastiveModel
@@ -20,7 +19,7 @@ def run(config, data=None):
     config = setup.with_data_of(config, None)
     data = setup.find_data(config, data)
     fit, spec = config.pretrain, setup.resolve(config.model, data.train)
-    strategy = setup.make_strategy(config)
+    strategy = replicas.make_strategy(config)
     setup.check_batch(fit, strategy.num_replicas_in_sync, len(data.train))
     run = setup.open_run(config, data, spec, spec.head_layers)
     if (result := setup.finished(run)) is not None:
@@ -36,14 +35,9 @@ def run(config, data=None):
             callbacks.append(
                 Probe(measure, max(1, round(fit.probe_every * len(unlabelled) / fit.batch_size / duration.per_epoch)), duration.epochs)
             )
-
-        def batches(start, stop):
-            return training_batches(
-                unlabelled, spec=spec, policy=fit, seed=config.seed, batch_size=fit.batch_size, start=start, stop=stop, view_count=2
-            )
-
-        metrics = train(model, fit, duration, batches, {"": unlabelled}, run, config, callbacks)
-    result = {"seconds": clock.seconds(), "steps": duration.total, **metrics}
-    run.finish(result)
+        metrics = train(
+            model, fit, duration, setup.batches_of(unlabelled, spec, fit, config, view_count=2), {"": unlabelled}, run, config, callbacks
+        )
+    result = setup.conclude(run, lambda: {"seconds": clock.seconds(), "steps": duration.total, **metrics})
     logging.info("pretrained on %d images in %.0f s; next: --stage=finetune --from=%s", len(unlabelled), result["seconds"], run.path)
     return result

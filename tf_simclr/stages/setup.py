@@ -15,10 +15,12 @@ from absl import logging
 import tf_simclr
 from tf_simclr.config import ModelConfig, options, replace
 from tf_simclr.data import load_data
+from tf_simclr.data.pipeline import training_batches
 from tf_simclr.errors import UsageError
 from tf_simclr.models.network import Network
 from tf_simclr.models.resnet import stem_for
 from tf_simclr.run_directory import RunDirectory
+from tf_simclr.stages import replicas
 from tf_simclr.training.checkpoints import restore_network
 
 DEFAULT_DATASET = "fashion_mnist_8k"
@@ -138,19 +140,10 @@ def need_evaluation(data, config):
     return data.evaluation
 
 
-def make_strategy(config):
-    """The replicas that `--strategy` names. Raises UsageError where there are none for it."""
-    gpus, cpus = tf.config.list_logical_devices("GPU"), tf.config.list_logical_devices("CPU")
-    if config.strategy == "one" or (config.strategy == "auto" and len(gpus) < 2):
-        return tf.distribute.get_strategy()
-    return _mirrored(tuple(device.name for device in gpus or cpus))
-
-
-@functools.cache
-def _mirrored(devices):
-    """One strategy per process: the collective operations of a second one would meet those of the first."""
-    on_cpu = all("CPU" in name for name in devices)
-    return tf.distribute.MirroredStrategy(devices, cross_device_ops=tf.distribute.ReductionToOneDevice() if on_cpu else None)
+def batches_of(source, spec, fit, config, **choices):
+    """`make_batches` for `training.fit.train`: the source's batches for a span of steps, views by the `FitConfig`."""
+    common = {"spec": spec, "policy": fit, "seed": config.seed, "batch_size": fit.batch_size}
+    return functools.partial(training_batches, source, **common, **choices)
 
 
 def check_batch(fit, replicas, examples=None):
@@ -205,7 +198,8 @@ def open_run(config, data, spec, selector, class_names=(), label_indices=None, p
     Returns:
       The `RunDirectory`.
     """
-    run = RunDirectory(config.run_dir or pathlib.Path("runs") / config.data.dataset.replace(":", "_").replace("/", "_") / config.stage)
+    home = config.run_dir or pathlib.Path("runs") / config.data.dataset.replace(":", "_").replace("/", "_") / config.stage
+    run = RunDirectory(home, writes=replicas.is_chief(), alone=replicas.alone())
     evaluation = None if data.evaluation is None else len(data.evaluation)
     run.start(
         config,
@@ -231,6 +225,19 @@ def finished(run):
     """The result of a run that needs no more work, or None."""
     if run.result is not None:
         logging.info("%s is finished already: its result is returned; give another --run_dir to run again", run.path)
+    return run.result
+
+
+def conclude(run, make_result):
+    """Marks a run as finished. The process that writes makes its result, the others wait for it; all return it.
+
+    Args:
+      run: the `RunDirectory`.
+      make_result: called without arguments, returns a JSON-able dict.
+    """
+    if run.writes:
+        run.finish(make_result())
+    replicas.meet()
     return run.result
 
 

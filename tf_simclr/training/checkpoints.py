@@ -5,6 +5,7 @@ Every checkpoint is a sealed directory `step-N` (see `durable`): the files of `t
 
 import pathlib
 import re
+import tempfile
 
 import numpy as np
 import tensorflow as tf
@@ -27,15 +28,18 @@ class Checkpoints:
       optimizer: its optimizer, built; or None where there is none.
       keep: how many of the newest to keep.
       facts: JSON-able dict for their manifests: seed, data fingerprint.
+      writes: whether this process keeps what it saves. Of many workers one does, but all must save, since they read their common
+        variables together.
+      alone: whether there are no other workers; where there are, a save that fails is not tried again, which they would not know.
     """
 
-    def __init__(self, directory, network, optimizer=None, keep=1, facts=None):
+    def __init__(self, directory, network, optimizer=None, keep=1, facts=None, writes=True, alone=True):
         parts = {"network": network} if optimizer is None else {"network": network, "optimizer": optimizer}
         self._checkpoint = tf.train.Checkpoint(**parts)
         variables = [*network.variables, *(() if optimizer is None else optimizer_variables(optimizer))]
         self._bytes = sum(v.shape.num_elements() * v.dtype.size for v in variables)
         self._directory, self._keep, self._facts = pathlib.Path(directory), keep, facts or {}
-        self._saved = None
+        self._saved, self._writes, self._alone = None, writes, alone
 
     def restore(self):
         """Restores the newest whole checkpoint, strictly.
@@ -73,8 +77,14 @@ class Checkpoints:
         """
         if step == self._saved:
             return
+        if not self._writes:
+            with tempfile.TemporaryDirectory() as scratch:
+                self._checkpoint.write(f"{scratch}/{_STATE}")
+            self._saved = step
+            return
         with interruption.deferred():
-            durable.attempt(lambda: self._write(step, loss), f"checkpoint of step {step}", (OSError, tf.errors.OpError))
+            pauses = durable.PAUSES if self._alone else ()
+            durable.attempt(lambda: self._write(step, loss), f"checkpoint of step {step}", (OSError, tf.errors.OpError), pauses)
             self._saved = step
             self._prune()
 

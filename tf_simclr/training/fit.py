@@ -1,12 +1,13 @@
 """Drives Keras' fit over steps counted from the start of the run, so that a resumed run goes on where it stopped."""
 
 import dataclasses
+import functools
 import math
 
 import tensorflow as tf
 
 from tf_simclr import interruption
-from tf_simclr.data.pipeline import with_wait
+from tf_simclr.data.pipeline import Share, with_wait
 from tf_simclr.errors import Interrupted, NotFiniteError
 from tf_simclr.optimizers.build import build
 from tf_simclr.training import callbacks as told
@@ -44,7 +45,7 @@ def train(model, fit, duration, make_batches, sources, run, config, extra_callba
       model: the `Trainer`; built and, where there is one, under its strategy's scope.
       fit: the `FitConfig`.
       duration: a `Duration`.
-      make_batches: `make_batches(start, stop) -> tf.data.Dataset` of batches for those steps.
+      make_batches: `make_batches(start=…, stop=…, share=…) -> tf.data.Dataset` of this process' parts of the batches for those steps.
       sources: the `Source` of the batches, to name images in messages: a dict from the part of a batch, or from "" without parts.
       run: the `RunDirectory`.
       config: the `Config`, for checkpoint intervals.
@@ -62,19 +63,19 @@ def train(model, fit, duration, make_batches, sources, run, config, extra_callba
     optimizer = build(model.network, fit, duration.total)
     optimizer.build(model.network.trainable_variables)
     model.compile(optimizer=optimizer)
-    facts = {"seed": config.seed, "fingerprint": run.facts()["data"]["fingerprint"]}
-    checkpoints = Checkpoints(run.checkpoints, model.network, optimizer, config.keep_checkpoints, facts)
+    facts = {"seed": config.seed, "fingerprint": run.facts()["data"]["fingerprint"]} if run.writes else {}
+    checkpoints = Checkpoints(run.checkpoints, model.network, optimizer, config.keep_checkpoints, facts, run.writes, run.alone)
     start = checkpoints.restore()
     saver = told.SaveEvery(checkpoints, config.checkpoint_every, start)
     callbacks = [
         told.Throughput(fit.batch_size),
         saver,
         *extra_callbacks,
-        told.MetricLines(run.metrics, start),
-        tf.keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False),
     ]
+    if run.writes:
+        callbacks += [told.MetricLines(run.metrics, start), tf.keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False)]
     try:
-        return _fit(model, duration, start, lambda *steps: with_wait(make_batches(*steps), fit.batch_size), callbacks)
+        return _fit(model, duration, start, lambda **steps: with_wait(make_batches(**steps)), callbacks, verbose=int(run.writes))
     except Interrupted as signal:
         interruption.forget()
         saver.save()
@@ -91,7 +92,7 @@ def train(model, fit, duration, make_batches, sources, run, config, extra_callba
         interruption.forget()
 
 
-def _fit(model, duration, start, make_batches, callbacks):
+def _fit(model, duration, start, make_batches, callbacks, verbose):
     """Trains from step `start` to the end; returns the metrics of the last report."""
     strategy = tf.distribute.get_strategy()
     metrics = {}
@@ -101,23 +102,43 @@ def _fit(model, duration, start, make_batches, callbacks):
         whole = (duration.total - start) // duration.per_epoch if inside == 0 else 0
         steps = duration.per_epoch if whole else min(duration.per_epoch - inside, duration.total - start)
         stop = start + steps * max(1, whole)
-        batches = make_batches(start, stop)
         history = model.fit(
-            strategy.experimental_distribute_dataset(batches) if strategy.num_replicas_in_sync > 1 else batches.repeat(),
+            distributed(strategy, functools.partial(make_batches, start=start, stop=stop)),
             initial_epoch=epoch,
             epochs=epoch + max(1, whole),
             steps_per_epoch=steps,
             callbacks=callbacks,
-            verbose=1,
+            verbose=verbose,
         )
         metrics = {name: float(values[-1]) for name, values in history.history.items()}
         start = stop
     return metrics
 
 
+def distributed(strategy, make_batches):
+    """The batches for every replica, in order: each replica takes its part of the global batch, and no process makes another's.
+
+    Args:
+      strategy: the `tf.distribute.Strategy`.
+      make_batches: `make_batches(share=…) -> tf.data.Dataset`.
+
+    Returns:
+      What Keras' fit takes; endless.
+    """
+    if strategy.num_replicas_in_sync == 1:
+        return make_batches(share=Share()).repeat()
+
+    def mine(context):
+        parts = strategy.num_replicas_in_sync
+        local = parts // context.num_input_pipelines
+        return make_batches(share=Share(parts, context.input_pipeline_id * local, local)).repeat()
+
+    return strategy.distribute_datasets_from_function(mine)
+
+
 def _names(make_batches, step, sources, most=8):
     """The first examples of a step, for a message."""
-    batch = next(iter(make_batches(step, step + 1)))
+    batch = next(iter(make_batches(start=step, stop=step + 1, share=Share())))
     parts = {"": batch} if "example" in batch else batch
     names = [sources[key].name(int(i)) for key, part in parts.items() for i in part["example"]]
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,102 @@
+"""Where a run computes: one device, all local ones, or many processes; and which process writes."""
+
+import contextlib
+import functools
+import json
+import os
+
+import tensorflow as tf
+
+from tf_simclr.errors import UsageError, WorkerLostError
+
+
+def make_strategy(config):
+    """The replicas that `--strategy` names.
+
+    1. multiworker, or auto where TF_CONFIG names several workers: one process per machine, this one among them.
+    2. mirrored, or auto with several GPUs: all local devices.
+    3. else one device.
+
+    Raises:
+      UsageError: TF_CONFIG is missing or is not a cluster with this process in it.
+    """
+    if config.strategy == "multiworker" or (config.strategy == "auto" and _workers(_tf_config()) > 1):
+        return _multiworker()
+    gpus, cpus = tf.config.list_logical_devices("GPU"), tf.config.list_logical_devices("CPU")
+    if config.strategy == "one" or (config.strategy == "auto" and len(gpus) < 2):
+        return tf.distribute.get_strategy()
+    return _mirrored(tuple(device.name for device in gpus or cpus))
+
+
+def connect(config):
+    """Joins the other workers, where there are some. Must come before any operation, since it starts this process' server."""
+    if config.strategy == "multiworker" or (config.strategy == "auto" and _workers(_tf_config()) > 1):
+        _multiworker()
+
+
+def is_chief():
+    """Whether this process writes: the first of the workers, or the only one."""
+    return not _joined() or _multiworker().cluster_resolver.task_id == 0
+
+
+def alone():
+    """Whether this process has no others to work with."""
+    return not _joined()
+
+
+def meet():
+    """Waits until every worker is here."""
+    if _joined():
+        strategy = _multiworker()
+        strategy.reduce("SUM", strategy.run(lambda: tf.constant(1.0)), axis=None)
+
+
+@contextlib.contextmanager
+def losses_named():
+    """Turns what TensorFlow says when another worker is gone into `WorkerLostError`."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if alone():
+            raise
+        reason = str(error).strip().partition("\n")[0][:200]
+        raise WorkerLostError(
+            f"every worker must stay, but one is gone ({reason}); start all of them again with the same command"
+        ) from error
+
+
+def _joined():
+    return _multiworker.cache_info().currsize > 0
+
+
+def _tf_config():
+    """TF_CONFIG as a dict, empty where there is none."""
+    try:
+        return dict(json.loads(os.environ.get("TF_CONFIG") or "{}"))
+    except ValueError:
+        raise UsageError("TF_CONFIG must be a JSON object with cluster and task, got something else; see docs/distribution.md") from None
+
+
+def _workers(tf_config):
+    cluster = tf_config.get("cluster", {})
+    return len(cluster.get("worker", ())) if isinstance(cluster, dict) else 0
+
+
+@functools.cache
+def _multiworker():
+    given = _tf_config()
+    task, workers = given.get("task", {}), _workers(given)
+    index = task.get("index") if isinstance(task, dict) else None
+    if not workers or task.get("type") != "worker" or not isinstance(index, int) or not 0 <= index < workers:
+        raise UsageError(
+            "--strategy=multiworker needs TF_CONFIG with cluster.worker, a list of host:port, and task with type worker and its index,"
+            f" got {os.environ.get('TF_CONFIG') or 'none'}; set it for every process"
+        )
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+@functools.cache
+def _mirrored(devices):
+    """One strategy per process: the collective operations of a second one would meet those of the first."""
+    on_cpu = all("CPU" in name for name in devices)
+    return tf.distribute.MirroredStrategy(devices, cross_device_ops=tf.distribute.ReductionToOneDevice() if on_cpu else None)
