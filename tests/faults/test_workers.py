@@ -39,17 +39,19 @@ def end_pair(pair):
 
 @pytest.mark.fault("R10")
 @pytest.mark.slow
-def test_one_of_two_workers_dies(data, undisturbed, tmp_path, outcome):
-    def arguments(name, **changes):
-        return problem.flags(data, tmp_path / name, strategy="multiworker", **changes)
+def test_one_of_two_workers_dies(data, tmp_path, outcome):
+    def arguments(name, strategy="multiworker"):
+        # Plain momentum: adaptive rates would blow the last digit of a gradient near zero up to a whole update.
+        return problem.flags(data, tmp_path / name, strategy=strategy, optimizer="sgd")
 
+    assert problem.run(arguments("one", "one")).returncode == 0
     codes, said = end_pair(start_pair(arguments("whole")))
     assert codes == [0, 0], said
     for stage in problem.STAGES:
-        one, two = problem.state(undisturbed / stage), problem.state(tmp_path / "whole" / stage)
+        one, two = problem.state(tmp_path / "one" / stage), problem.state(tmp_path / "whole" / stage)
         assert set(one) == set(two)
         for key, value in one.items():
-            np.testing.assert_allclose(value, two[key], rtol=1e-3, atol=1e-3, err_msg=f"{stage} {key}")
+            np.testing.assert_allclose(value, two[key], rtol=1e-4, atol=1e-4, err_msg=f"{stage} {key}")
     pair = start_pair(arguments("broken"), "step:7")
     pair[1].wait(timeout=300)
     start = time.perf_counter()
