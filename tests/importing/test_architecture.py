@@ -83,7 +83,7 @@ def test_every_place_of_a_network_is_a_released_variable(depth, sk, stem):
         (lambda layers: layers[:-20], "as many as one of 4 .ResNet-10., 8 .ResNet-18., 16 .ResNet-34., got 3"),
         (lambda layers: [("x", "conv", (3, 3, 2, 4))] + layers[1:], "1 or 3 channels, got a first convolution for 2"),
         (lambda layers: released.encoder_layers(10, 0.0625, True, "imagenet")[:6] + layers[2:], "none in its blocks and selective"),
-        (lambda layers: [("x", "conv", (3, 3, 4))] + layers[1:], "4 dimensions, got another number for conv2d/kernel"),
+        (lambda layers: [("x", "conv", (3, 3, 4))] + layers[1:], r"conv2d/kernel must have 4 dimensions, got shape \[3, 3, 4\]"),
     ],
 )
 def test_architectures_that_cannot_be_built_are_refused(change, words):

@@ -27,6 +27,7 @@ def read_architecture(shapes):
     Raises:
       UsageError: no encoder, convolutions missing between others, or an architecture that this package does not have.
     """
+    _check_ranks(shapes)
     kernels = _kernels(shapes)
     stem_size = next((i for i, kernel in enumerate(kernels) if kernel[0] == 1), len(kernels))
     body = kernels[stem_size:]
@@ -51,6 +52,14 @@ def read_architecture(shapes):
     return ModelConfig(depth=depth, width=_width(channels), sk=sk, stem=stem, channels=kernels[0][2], **head)
 
 
+def _check_ranks(shapes):
+    """Raises UsageError for a variable of another number of dimensions than its kind has: kernels 4 or 2, all others 1."""
+    for slot, shape in shapes.items():
+        rank = (4 if slot.part == "conv" else 2) if slot.variable == "kernel" else 1
+        if len(shape) != rank:
+            raise UsageError(f"{slot} must have {rank} dimensions, got shape {list(shape)}; {_GIVE}")
+
+
 def _kernels(shapes):
     """The encoder's convolution kernels in order. Raises UsageError where there are none, or one is missing between others."""
     found = {slot.index: shape for slot, shape in shapes.items() if slot.part == "conv"}
@@ -59,8 +68,6 @@ def _kernels(shapes):
     missing = [Slot("conv", i, "kernel") for i in range(max(found)) if i not in found]
     if missing:
         raise UsageError(f"every convolution of the encoder is required, but {few(missing)} is missing; give the whole checkpoint")
-    if flat := [Slot("conv", i, "kernel") for i, shape in found.items() if len(shape) != 4]:
-        raise UsageError(f"a convolution's kernel must have 4 dimensions, got another number for {few(flat)}; give a released model's file")
     return [found[i] for i in sorted(found)]
 
 
