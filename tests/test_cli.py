@@ -13,7 +13,7 @@ from tf_simclr import cli, stages
 from tf_simclr.cli_flags import FITS, PLAIN, USES, build_flags, flag_name, shared_fields
 from tf_simclr.cli_help import STAGE_HELP, help_text
 from tf_simclr.config import METHODS, STAGES, Config, check, options, replace, sections
-from tf_simclr.errors import UsageError
+from tf_simclr.errors import Interrupted, NotFiniteError, StorageError, UsageError, WorkerLostError
 
 ALL_FIELDS = [(section, field) for section, part in sections(Config()).items() for field in options(part)]
 
@@ -221,9 +221,13 @@ def raising(error):
     [
         (UsageError("images must be\nuint8, got int64"), 2, "tf-simclr: error: images must be uint8, got int64"),
         (RuntimeError("out of\nmemory"), 1, "tf-simclr: error: RuntimeError: out of memory (run again with --debug for the traceback)"),
+        (NotFiniteError("the loss must be finite"), 3, "tf-simclr: error: the loss must be finite"),
+        (StorageError("saving needs 5 bytes"), 4, "tf-simclr: error: saving needs 5 bytes"),
+        (WorkerLostError("one is gone"), 42, "tf-simclr: error: one is gone"),
+        (Interrupted("SIGTERM at step 3"), 42, "tf-simclr: stopped by SIGTERM at step 3; run the same command to go on"),
         (KeyboardInterrupt(), 130, "tf-simclr: interrupted"),
     ],
-    ids=["usage", "unforeseen", "interrupted"],
+    ids=["usage", "unforeseen", "not finite", "storage", "worker", "signal", "interrupted"],
 )
 def test_an_error_of_a_stage_becomes_one_line_and_an_exit_code(error, code, words, monkeypatch, capsys):
     monkeypatch.setattr(stages, "run", raising(error))

@@ -58,4 +58,5 @@ if __name__ == "__main__":
     try:
         main()
     except UsageError as error:
-        sys.exit(f"import_checkpoint.py: error: {error}")
+        print(f"import_checkpoint.py: error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

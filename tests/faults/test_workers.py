@@ -42,7 +42,7 @@ def end_pair(pair):
 def test_one_of_two_workers_dies(data, tmp_path, outcome):
     def arguments(name, strategy="multiworker"):
         # Plain momentum: adaptive rates would blow the last digit of a gradient near zero up to a whole update.
-        return problem.flags(data, tmp_path / name, strategy=strategy, optimizer="sgd")
+        return problem.flags(data, tmp_path / name, strategy=strategy, optimizer="sgd", learning_rate=0.001)
 
     assert problem.run(arguments("one", "one")).returncode == 0
     codes, said = end_pair(start_pair(arguments("whole")))

@@ -38,5 +38,5 @@ def test_the_command_makes_a_run_and_says_what_went_where(tmp_path):
 
 def test_what_cannot_be_is_said_in_one_line(tmp_path):
     told = call(f"--checkpoint={tmp_path}", f"--run_dir={tmp_path / 'run'}", f"--class_names={tmp_path / 'names.txt'}")
-    assert told.returncode == 1 and told.stderr.count("\n") == 1
+    assert told.returncode == 2 and told.stderr.count("\n") == 1
     assert told.stderr.startswith("import_checkpoint.py: error: --class_names must be a text file")

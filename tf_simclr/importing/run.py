@@ -1,10 +1,10 @@
 """Makes a run directory of released weights, which every later stage takes with `--from`."""
 
 import dataclasses
-import json
 
 import numpy as np
 
+from tf_simclr import durable, lock
 from tf_simclr.config import Config, replace
 from tf_simclr.data.source import Data, Source
 from tf_simclr.errors import UsageError
@@ -61,8 +61,6 @@ def import_run(checkpoint, run_dir, *, stage="auto", selector=-1, image_size=0, 
         variable.assign(weights.value(slots[slot]))
 
     config = _settings(spec, stage, selector, run.path)
-    setup.open_run(config, data, spec, selector, names, [] if stage == "finetune" else None)
-    save_network(run.checkpoints, network)
     report = {
         "checkpoint": str(checkpoint),
         "kind": weights.kind,
@@ -76,9 +74,12 @@ def import_run(checkpoint, run_dir, *, stage="auto", selector=-1, image_size=0, 
         "missing": [],
         "unused": _by_reason({slots[slot]: reason for slot, reason in unused.items()}),
     }
-    run.report.mkdir(exist_ok=True)
-    (run.report / "import.json").write_text(json.dumps(report, indent=2) + "\n")
-    run.finish({"imported": str(checkpoint), "parameters": report["parameters"], "seconds": clock.seconds()})
+    with lock.writing():
+        setup.open_run(config, data, spec, selector, names, [] if stage == "finetune" else None)
+        save_network(run.checkpoints, network)
+        run.report.mkdir(exist_ok=True)
+        durable.write_json(run.report / "import.json", report)
+        run.finish({"imported": str(checkpoint), "parameters": report["parameters"], "seconds": clock.seconds()})
     return report
 
 
