@@ -22,7 +22,7 @@ quickstart: .venv
 
 .PHONY: test
 test: .venv
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest --numprocesses=2 --dist=loadfile
 
 .PHONY: test-tf221
 test-tf221: .venv-tf221
