@@ -1,8 +1,8 @@
 """tf-simclr with accidents: dies or fails at a chosen point, and logs its steps. Run by tests in a process of its own.
 
 The network is the first group of a ResNet-10. CRASH=point:n kills the process (SIGKILL) when it passes the point for the n-th time.
-Points: step, write, written, sync, replace, replaced, remove, finish, export. CRASH=nan_loss:step
-and nan_gradient:step spoil a step; eio:n lets the first n writes of a checkpoint fail.
+Points: step, write, written, sync, replace, replaced, remove, finish, export; with `stage/` before it, those since that
+stage's run was opened. CRASH=nan_loss:step and nan_gradient:step spoil a step; eio:n lets the first n writes of a checkpoint fail.
 """
 
 import collections
@@ -13,11 +13,23 @@ import sys
 
 import tf_simclr.cli
 
-KIND, _, NUMBER = os.environ["CRASH"].partition(":")
+STAGE, _, ACCIDENT = os.environ["CRASH"].rpartition("/")
+KIND, _, NUMBER = ACCIDENT.partition(":")
 passed = collections.Counter()
+stage = ""
+
+
+def enter(run):
+    """Counts anew for the run of another stage."""
+    global stage
+    stage = run.path.name
+    if STAGE:
+        passed.clear()
 
 
 def point(name):
+    if STAGE not in ("", stage):
+        return
     passed[name] += 1
     if name == KIND and passed[name] == int(NUMBER):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -51,6 +63,8 @@ def arm():
     around(os, "replace", before="replace", after="replaced")
     around(shutil, "rmtree", before="remove")
     around(RunDirectory, "finish", before="finish")
+    real = RunDirectory.start
+    RunDirectory.start = lambda self, *args: (enter(self), real(self, *args))[1]
     around(saved_model.tf.saved_model, "save", before="export")
     if KIND == "eio":
         fail_writes(tf, int(NUMBER))

@@ -7,14 +7,15 @@ import time
 import problem
 import pytest
 
-# Points of `driver`, with how often each is passed before it kills. A save passes: write, written, sync (of each of the three
-# files, and of the manifest and its directory), replace, replaced, remove.
+# Points of `driver`, with how often each is passed before it kills. A stage's config.json is one replace and two syncs (file and
+# directory); a save of it is write, written, sync of two files, of the manifest, replace, replaced, sync of the directory, remove.
 MOMENTS = (
-    ["write:1", "written:1", "sync:3", "step:2", "sync:6", "replace:2", "replaced:3", "remove:1", "write:2", "finish:1"]  # pretrain
-    + ["step:5", "written:2", "sync:8", "finish:1"]  # fine-tune
-    + ["step:1", "replace:3", "step:7", "finish:1", "export:1"]  # distill and export
+    [f"pretrain/{point}" for point in ("step:2", "write:1", "written:1", "sync:3", "sync:5", "replace:2", "replaced:2", "write:1")]
+    + [f"pretrain/{point}" for point in ("replaced:3", "remove:1", "finish:1")]
+    + [f"finetune_1/{point}" for point in ("step:5", "written:2", "sync:6", "finish:1")]
+    + [f"self_distill_1/{point}" for point in ("step:1", "replace:3", "step:7", "finish:1", "export:1")]
 )
-FEW = ["step:5", "written:2", "replace:4"]
+FEW = ["pretrain/step:5", "finetune_1/written:2", "self_distill_1/replace:3"]
 
 
 def last_steps(log):
@@ -30,7 +31,7 @@ def kill_again_and_again(data, run_dir, log, moments):
         before, saved = last_steps(log), {stage: problem.committed(run_dir / stage) for stage in problem.STAGES}
         lines = len(log.read_text().splitlines()) if log.exists() else 0
         done = problem.run(problem.flags(data, run_dir), crash, log)
-        assert done.returncode == (0 if crash is None else -9), f"{crash}: {done.stderr[-2000:]}"
+        assert done.returncode == (0 if crash is None else -9), f"{crash}: exit {done.returncode}: {done.stderr[-2000:]}"
         for stage, steps in saved.items():
             assert not steps or max(problem.committed(run_dir / stage)) >= max(steps), f"{crash}: {stage} lost {steps}"
         made = [line.split() for line in log.read_text().splitlines()[lines:]] if log.exists() else []

@@ -103,6 +103,8 @@ def _step_of(line):
 class SaveEvery(tf.keras.callbacks.Callback):
     """Saves a checkpoint every so many steps and at the end of training; a signal waits for the end of the step it comes in.
 
+    It must be the last of the callbacks.
+
     Args:
       checkpoints: the run's `Checkpoints`.
       every: steps between checkpoints.
@@ -112,7 +114,7 @@ class SaveEvery(tf.keras.callbacks.Callback):
     def __init__(self, checkpoints, every, step):
         super().__init__()
         self._checkpoints, self._every = checkpoints, every
-        self.step, self._loss = step, None
+        self.step, self._loss, self._due = step, None, False
 
     def on_train_batch_begin(self, batch, logs=None):
         interruption.defer()
@@ -120,13 +122,20 @@ class SaveEvery(tf.keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         before, self.step = self.step, int(self.model.optimizer.iterations.numpy())
         self._loss = float(logs["loss"])
-        if self.step // self._every > before // self._every:
+        self._due = self._due or self.step // self._every > before // self._every
+        if self._due and batch + 1 < self.params["steps"]:
             self.save()
         interruption.heed()
+
+    def on_epoch_end(self, epoch, logs=None):
+        # After the last step of an epoch its metrics are written first: a crash between the two would lose them for good.
+        if self._due:
+            self.save()
 
     def on_train_end(self, logs=None):
         self.save()
 
     def save(self):
         """Saves the state after the last whole step, unless it is saved already."""
+        self._due = False
         self._checkpoints.save(self.step, self._loss)

@@ -67,13 +67,10 @@ def train(model, fit, duration, make_batches, sources, run, config, extra_callba
     checkpoints = Checkpoints(run.checkpoints, model.network, optimizer, config.keep_checkpoints, facts, run.writes, run.alone)
     start = checkpoints.restore()
     saver = told.SaveEvery(checkpoints, config.checkpoint_every, start)
-    callbacks = [
-        told.Throughput(fit.batch_size),
-        saver,
-        *extra_callbacks,
-    ]
+    callbacks = [told.Throughput(fit.batch_size), *extra_callbacks]
     if run.writes:
         callbacks += [told.MetricLines(run.metrics, start), tf.keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False)]
+    callbacks.append(saver)
     try:
         return _fit(model, duration, start, lambda **steps: with_wait(make_batches(**steps)), callbacks, verbose=int(run.writes))
     except Interrupted as signal:
