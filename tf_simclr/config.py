@@ -167,7 +167,7 @@ class Config:
 
     stage: str = option("pretrain", "what to do", choices=STAGES)
     run_dir: str = option("", "directory of this run (empty: runs/DATASET/STAGE)")
-    from_run: str = option("", "run directory of the earlier stage", flag="from")
+    from_run: str = option("", "run directory of the earlier stage, or pretrained:NAME for one that ships (fashion_mnist)", flag="from")
     seed: int = option(1, "seed of weights, order and views", low=0, high=2**31 - 1)
     checkpoint_every: int = option(500, "steps between checkpoints", low=1)
     keep_checkpoints: int = option(2, "how many of the newest checkpoints are kept, beside the one of the lowest loss", low=1)

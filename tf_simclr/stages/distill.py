@@ -4,6 +4,7 @@ import dataclasses
 
 import tensorflow as tf
 
+from tf_simclr import pretrained
 from tf_simclr.data.labels import draw_labels
 from tf_simclr.data.pipeline import LABELLED_STREAM
 from tf_simclr.errors import UsageError
@@ -85,7 +86,7 @@ def _pretrained(run):
         start = run.config().from_run
         if not start:
             raise UsageError(f"--init=pretrained needs a teacher that was pretrained, but {run.path} started at random; give --init=random")
-        run = RunDirectory(start)
+        run = RunDirectory(pretrained.locate(start))
     return run
 
 

@@ -2,7 +2,8 @@
 
 from absl import logging
 
-from tf_simclr import lock
+from tf_simclr import lock, pretrained
+from tf_simclr.errors import UsageError
 from tf_simclr.export.saved_model import export_network, usage_line
 from tf_simclr.stages import setup
 
@@ -16,6 +17,8 @@ def run(config, data=None):
     parent = setup.required_parent(config, ("pretrain", "finetune", "linear_eval", "distill"))
     directory = config.run_dir or str(parent.export)
     if not config.run_dir:
+        if config.from_run.startswith(pretrained.PREFIX):
+            raise UsageError(f"--stage=export needs --run_dir for a run that ships with the package, {config.from_run}, got none")
         lock.acquire(parent.path)
     export_network(setup.load_network(parent), parent.facts()["class_names"], directory)
     logging.info("exported to %s; to classify an image:\n%s", directory, usage_line(directory))

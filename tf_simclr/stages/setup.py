@@ -13,6 +13,7 @@ import tensorflow as tf
 from absl import logging
 
 import tf_simclr
+from tf_simclr import pretrained
 from tf_simclr.config import ModelConfig, options, replace
 from tf_simclr.data import load_data
 from tf_simclr.data.pipeline import training_batches
@@ -39,7 +40,7 @@ def parent_of(config, stages=()):
     """
     if not config.from_run:
         return None
-    parent = RunDirectory(config.from_run)
+    parent = RunDirectory(pretrained.locate(config.from_run))
     stage = parent.facts()["settings"]["stage"]
     if stages and stage not in stages:
         raise UsageError(f"--stage={config.stage} needs --from to be a run of {' or '.join(stages)}, got {parent.path}, a run of {stage}")

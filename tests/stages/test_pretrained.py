@@ -1,0 +1,34 @@
+"""The run that ships with the package."""
+
+import pytest
+import tiny
+
+import tf_simclr
+from tf_simclr import durable, pretrained
+from tf_simclr.config import Config, replace
+from tf_simclr.data import from_arrays, load_data
+from tf_simclr.errors import UsageError
+from tf_simclr.training.checkpoints import newest
+
+
+def test_it_is_whole_and_small():
+    home = pretrained.locate("pretrained:fashion_mnist")
+    durable.check(newest(home / "checkpoints"))
+    assert sum(path.stat().st_size for path in home.rglob("*") if path.is_file()) < 2 * 2**20
+
+
+@pytest.mark.smoke
+def test_its_features_tell_garments_apart(tmp_path):
+    """From 100 labels, on 500 test images: a network at random is at half of that (and chance at 10 %)."""
+    whole = load_data(replace(Config(), data__dataset="fashion_mnist_8k").data)
+    test = whole.evaluation
+    data = from_arrays(whole.train.images, whole.train.labels, test.images[:500], test.labels[:500], whole.train.class_names)
+    settings = replace(Config(), stage="linear_eval", from_run="pretrained:fashion_mnist", run_dir=str(tmp_path), data__labels_per_class=10)
+    assert tf_simclr.run(settings, data)["accuracy"] > 65
+
+
+def test_what_cannot_be_done_with_it():
+    with pytest.raises(UsageError, match="must name a run that ships, fashion_mnist, got 'nothing'"):
+        tf_simclr.run(replace(tiny.settings("finetune", "x"), from_run="pretrained:nothing"), tiny.data())
+    with pytest.raises(UsageError, match="needs --run_dir"):
+        tf_simclr.run(replace(Config(), stage="export", from_run="pretrained:fashion_mnist"))
