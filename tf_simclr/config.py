@@ -64,6 +64,7 @@ class ModelConfig:
     stem: str = option("auto", "first layers; auto: cifar up to 32 px, else imagenet", choices=("auto", "cifar", "cifar2", "imagenet"))
     image_size: int = option(0, "side of the square network input in pixels (0: that of the data)", low=0)
     channels: int = option(0, "1 grey, 3 RGB (0: those of the data)", choices=(0, 1, 3))
+    background: str = option("white", "what transparent pixels are laid on", choices=("white", "black"))
     head_layers: int = option(3, "layers of the projection head", low=1)
     head_width: int = option(0, "width of its hidden layers (0: the encoder's output width)", low=0)
     head_dim: int = option(128, "width of its output z", low=1)

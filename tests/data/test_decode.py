@@ -5,12 +5,14 @@ import io
 import numpy as np
 import pytest
 import tensorflow as tf
+from data import images
 from PIL import Image
 
 from tf_simclr.data import decode
 
 RGB = np.random.RandomState(0).randint(0, 256, [9, 13, 3], np.uint8)
 GREY = RGB[..., 0]
+STRING = tf.TensorSpec([], tf.string)
 
 
 def encode(array, kind, **options):
@@ -50,18 +52,60 @@ def test_sixteen_bit_png_keeps_its_high_byte():
     np.testing.assert_array_equal(decode.read(encode(deep, "PNG"), False, 1)[..., 0], GREY)
 
 
-@pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_alpha_is_dropped_and_not_blended(mode):
-    image = Image.fromarray(RGB if mode == "RGBA" else GREY)
-    image.putalpha(0)
-    expected = RGB if mode == "RGBA" else np.stack([GREY] * 3, -1)
-    np.testing.assert_array_equal(decode.read(encode(image, "PNG"), False, 3), expected)
+EVERY, PILLOW = images.every_kind(), images.only_pillow()
+READERS = {
+    background: tf.function(lambda content, b=background: decode.read(content, False, 3, b, pillow=True), input_signature=[STRING])
+    for background in decode.BACKGROUNDS
+}
+SERVING = tf.function(lambda content: decode.read(content, False, 3), input_signature=[STRING])
 
 
-def test_cmyk_jpeg_becomes_rgb():
-    red = Image.new("RGB", (16, 16), (250, 10, 10)).convert("CMYK")
-    pixel = decode.read(encode(red, "JPEG"), False, 3)[8, 8].numpy()
-    assert pixel[0] > 200 and pixel[1:].max() < 60
+@pytest.mark.parametrize("background", decode.BACKGROUNDS)
+@pytest.mark.parametrize("kind", [*EVERY, *PILLOW])
+def test_every_kind_is_read_as_pillow_reads_it(kind, background):
+    content = {**EVERY, **PILLOW}[kind]
+    expected = images.by_pillow(content, decode.BACKGROUNDS[background])
+    found = READERS[background](content).numpy().astype(int)
+    assert found.shape == expected.shape and np.abs(found - expected).max() <= 2
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_what_training_reads_serving_reads_alike(kind):
+    np.testing.assert_array_equal(SERVING(EVERY[kind]), READERS["white"](EVERY[kind]))
+
+
+@pytest.mark.parametrize("kind", PILLOW)
+def test_serving_refuses_what_needs_pillow(kind):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="BMP must be uncompressed|Unknown image file format"):
+        SERVING(PILLOW[kind])
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("noted", range(1, 9))
+@pytest.mark.parametrize("little", [True, False], ids=["little-endian", "big-endian"])
+def test_photographs_are_upright_in_training_and_in_serving(kind, noted, little):
+    exif = images.noted(noted)["exif"]
+    exif.endian = "<" if little else ">"
+    exif[0x010E] = "an entry before the orientation"
+    content = encode(images.PHOTO, kind, exif=exif)
+    expected = images.by_pillow(content)
+    assert expected.shape == ((45, 65, 3) if noted < 5 else (65, 45, 3))
+    assert np.abs(expected - images.by_pillow(encode(images.PHOTO, kind))).max() > 50 if noted in (2, 3, 4) else True
+    for read in (SERVING, READERS["white"]):
+        assert np.abs(read(content).numpy().astype(int) - expected).max() <= 2
+
+
+def test_damaged_exif_means_upright():
+    content = encode(images.PHOTO, "JPEG", **images.noted(6))
+    begin = content.index(b"Exif\0\0") + 6
+    upright = SERVING(encode(images.PHOTO, "JPEG"))
+    random = np.random.RandomState(1)
+    damages = [b"II*\0\xff\xff\xff\xff", b"MM\0*\xff\xff\xff\xff", *(random.bytes(12) for _ in range(20))]
+    for damage in damages:
+        image = SERVING(content[:begin] + damage + content[begin + len(damage) :])
+        np.testing.assert_array_equal(image, upright)
+    noted_nine = encode(images.PHOTO, "JPEG", **images.noted(9))
+    np.testing.assert_array_equal(SERVING(noted_nine), upright)
 
 
 def test_an_animation_gives_its_first_frame():

@@ -116,8 +116,8 @@ def test_plain_batches_are_all_images_once_in_order(source):
 
 def test_the_wait_is_that_of_the_consumer(source):
     waits = [batch["wait"].numpy() for batch in pipeline.with_wait(batches(source, 4, 0, 3, policy=WHOLE))]
-    assert [wait.shape for wait in waits] == [(4,)] * 3
-    assert all((wait >= 0).all() and (wait == wait[0]).all() for wait in waits)
+    assert [wait.shape for wait in waits] == [(1,)] * 3
+    assert all(wait >= 0 for wait in waits)
 
 
 def test_the_wait_grows_with_a_slow_pipeline():

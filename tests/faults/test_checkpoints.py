@@ -1,6 +1,7 @@
 """R3, R4, R5, R8, R9, R17: damaged checkpoints, other variables, NaN, two writers, signals, and the same run again."""
 
 import functools
+import itertools
 import json
 import signal
 import subprocess
@@ -259,7 +260,7 @@ def test_one_replica_and_two_see_the_same_examples(two_replicas, outcome):
     spec = setup.resolve(config.model, source)
     batches = setup.batches_of(source, spec, config.pretrain, config, view_count=2)
     alone = list(batches(start=2, stop=5, share=Share()))
-    shared = list(fit.distributed(two_replicas, functools.partial(batches, start=2, stop=5)).take(3))
+    shared = list(itertools.islice(fit.distributed(two_replicas, functools.partial(batches, start=2, stop=5)), 3))
     for one, both in zip(alone, shared, strict=True):
         pairs = [(one[key], both[key]) for key in ("example", "position")] + list(zip(one["views"], both["views"]))
         for whole, parts in pairs:

@@ -5,6 +5,10 @@ Graph operations only, so that the same functions run in `tf.data`, in a `tf.fun
 
 import tensorflow as tf
 
+from tf_simclr.data import bmp, by_pillow, exif
+
+BACKGROUNDS = {"white": 255, "black": 0}
+
 
 def match_channels(images, channels):
     """Grey to RGB by repetition, RGB to grey by luma; images uint8 or float [..., C] with static C in (1, 3)."""
@@ -15,32 +19,69 @@ def match_channels(images, channels):
     return tf.image.rgb_to_grayscale(images)
 
 
-def read(key, on_disk, channels):
-    """Decodes a JPEG, PNG, GIF (its first frame) or BMP image, told apart by content.
+# AutoGraph would read all of this for half a minute, and find nothing to convert.
+@tf.autograph.experimental.do_not_convert
+def read(key, on_disk, channels, background="white", pillow=False):
+    """Decodes a JPEG, PNG, GIF (its first frame) or BMP image, told apart by content, and turns it upright by its EXIF.
 
-    16-bit PNG keeps its high byte; transparency is dropped, which leaves the stored colours; CMYK becomes RGB. An orientation
-    noted in EXIF is not applied.
+    16-bit PNG keeps its high byte; CMYK becomes RGB. Pixels with alpha are laid on the background; a GIF's transparent pixels are
+    black, a BMP's fourth byte means nothing. docs/images.md has the rules for every format.
 
     Args:
       key: scalar string, a file's path or its content.
       on_disk: bool, whether `key` is a path.
       channels: 1 grey or 3 RGB, whatever the file has.
+      background: "white" or "black".
+      pillow: whether what graph operations cannot read (WebP, rare kinds of BMP) is read by Pillow; not in an exported model,
+        which has no Python.
 
     Returns:
       uint8 [H, W, channels].
 
     Raises:
-      tf.errors.InvalidArgumentError: not an image of these formats (when the operation runs).
+      tf.errors.OpError: not an image of these formats (when the operation runs).
     """
-    content = tf.io.read_file(key) if on_disk else key
-    # Channels as stored: asking for others is an error in GIF and BMP.
-    image = tf.io.decode_image(content, channels=0, expand_animations=False)
+    content = tf.io.read_file(key) if on_disk else tf.convert_to_tensor(key)
+    image = _pixels(content, pillow)
     stored = tf.shape(image)[2]
-    colours = image[:, :, : stored - 1 + stored % 2]  # 2 and 4 channels end in alpha
+    colours = tf.cond(stored % 2 == 0, lambda: _over(image, BACKGROUNDS[background]), lambda: image)  # 2 and 4 channels end in alpha
     if channels == 3:
         return tf.ensure_shape(tf.tile(colours, [1, 1, 3 // tf.shape(colours)[2]]), [None, None, 3])
     grey = tf.cond(stored >= 3, lambda: match_channels(tf.ensure_shape(colours, [None, None, 3]), 1), lambda: colours)
     return tf.ensure_shape(grey, [None, None, 1])
+
+
+def _over(image, level):
+    """Colours laid on a grey of that level by their alpha, the last channel."""
+    colours, alpha = tf.cast(image[..., :-1], tf.int32), tf.cast(image[..., -1:], tf.int32)
+    return tf.cast((colours * alpha + level * (255 - alpha) + 127) // 255, tf.uint8)
+
+
+def _pixels(content, pillow):
+    """uint8 [H, W, 1 to 4], upright, channels as stored."""
+    magic = tf.strings.substr(content, 0, 2)
+
+    def by_decode_image():
+        return tf.io.decode_image(content, channels=0, expand_animations=False)
+
+    def by_python():
+        image = tf.numpy_function(by_pillow.pixels, [content], tf.uint8, stateful=False)
+        return tf.ensure_shape(image, [None, None, None])
+
+    def common():
+        # JPEG and PNG, despite its name. Accurate, because the fast inverse DCT, TensorFlow's default, is off by up to five levels.
+        image = tf.io.decode_jpeg(content, channels=0, dct_method="INTEGER_ACCURATE")
+        return exif.turn_upright(image, exif.orientation(content))
+
+    def rare():
+        # Without Pillow, decode_image says what it accepts, and fails.
+        others = by_python if pillow else by_decode_image
+        return tf.cond(magic == b"BM", lambda: bmp.pixels(content, by_python if pillow else None), others)
+
+    def gif_or_rare():
+        return tf.cond(magic == b"GI", by_decode_image, rare)
+
+    return tf.cond((magic == b"\xff\xd8") | (magic == b"\x89P"), common, gif_or_rare)
 
 
 def resize_to_square(image, size):

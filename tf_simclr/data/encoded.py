@@ -1,8 +1,8 @@
 """A `Source` of encoded images, which are decoded when they are used."""
 
 import numpy as np
-import tensorflow as tf
 
+from tf_simclr.data import by_pillow
 from tf_simclr.data.source import Source, checked_labels
 from tf_simclr.errors import UsageError
 
@@ -27,17 +27,21 @@ def as_encoded(encoded, labels, class_names, on_disk, what):
     """
     labels, names = checked_labels(labels, len(encoded), class_names, what)
     chosen = np.unique(np.linspace(0, len(encoded) - 1, _SAMPLES).astype(int))
-    with tf.device("CPU:0"):
-        shapes = np.array([_shape(encoded[i], on_disk, f"{what}, image number {i}") for i in chosen])
+    shapes = np.array([_shape(encoded[i], on_disk, f"{what}, image number {i}") for i in chosen])
     channels = 1 if shapes[:, 2].max() <= 2 else 3
     size = int(min(_LARGEST, np.median(shapes[:, :2].min(axis=1))))
     return Source(channels, size, encoded=encoded, on_disk=on_disk, labels=labels, class_names=names)
 
 
 def _shape(key, on_disk, name):
-    """[height, width, stored channels] of one image."""
+    """[height, width, stored channels] of one image, by its header."""
     try:
-        content = tf.io.read_file(key) if on_disk else tf.constant(key)
-        return tf.shape(tf.io.decode_image(content, expand_animations=False)).numpy()
-    except tf.errors.OpError as error:
-        raise UsageError(f"images must be JPEG, PNG, GIF or BMP, got {key if on_disk else name}; remove or replace it") from error
+        if on_disk:
+            with open(key, "rb") as file:
+                key, name = file.read(), key
+        with by_pillow.open_image(key) as image:
+            turned = image.getexif().get(0x0112, 1) >= 5
+            channels = (1 if image.mode in ("1", "L", "LA", "I;16", "I", "F") else 3) + image.has_transparency_data
+            return [*(image.size if turned else image.size[::-1]), channels]
+    except (OSError, ValueError, SyntaxError) as error:
+        raise UsageError(f"images must be JPEG, PNG, GIF, BMP or WebP, got {name}; remove or replace it") from error

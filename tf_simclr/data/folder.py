@@ -7,7 +7,7 @@ import numpy as np
 from tf_simclr.data.encoded import as_encoded
 from tf_simclr.errors import UsageError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 _TESTS = ("test", "val", "valid", "validation")
 
 

@@ -64,7 +64,7 @@ def training_batches(source, *, spec, policy, seed, batch_size, start, stop, sha
 
     def crop_one(named):
         # One decoding serves all views, and only the crop needs the image at its own size.
-        image = match_channels(decode.read(keys[named["example"]], source.on_disk, source.channels), channels)[None]
+        image = match_channels(_read(keys[named["example"]], source, spec), channels)[None]
         return {**named, "views": tuple(views.random_crop(image, draws[None], size, policy)[0] for draws in named["draws"])}
 
     def recolour(batch):
@@ -103,8 +103,12 @@ def plain_batches(source, *, spec, batch_size):
             images = tf.data.Dataset.from_tensor_slices(source.images)
         else:
             keys = tf.data.Dataset.from_tensor_slices(source.encoded)
-            images = keys.map(lambda key: decode.read(key, source.on_disk, source.channels), num_parallel_calls=tf.data.AUTOTUNE)
+            images = keys.map(lambda key: _read(key, source, spec), num_parallel_calls=tf.data.AUTOTUNE)
     return images.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def _read(key, source, spec):
+    return decode.read(key, source.on_disk, source.channels, spec.background, pillow=True)
 
 
 def with_wait(dataset):

@@ -1,0 +1,41 @@
+"""Images that TensorFlow cannot read, read by Pillow: WebP, and BMP files of rare kinds. Training only; an export has no Python."""
+
+import functools
+import io
+
+import numpy as np
+
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
+
+
+def open_image(content):
+    """A `PIL.Image.Image` of which only the header was read.
+
+    Args:
+      content: bytes of an encoded image.
+
+    Raises:
+      OSError, ValueError, SyntaxError: what Pillow says of a file that is none of FORMATS.
+    """
+    return _pillow().open(io.BytesIO(content), formats=FORMATS)
+
+
+@functools.cache
+def _pillow():
+    from PIL import Image
+
+    Image.init()  # `formats` knows only the readers that are loaded
+    return Image
+
+
+def pixels(content):
+    """uint8 [H, W, C], upright: C is 1 grey, 2 grey and alpha, 3 RGB or 4 RGB and alpha. Arguments and errors are `open_image`'s."""
+    from PIL import ImageOps
+
+    with open_image(content) as opened:
+        image = ImageOps.exif_transpose(opened)
+        alpha = image.has_transparency_data
+        grey = image.mode in ("1", "L", "LA")
+        mode = ("LA" if alpha else "L") if grey else ("RGBA" if alpha else "RGB")
+        array = np.asarray(image.convert(mode))
+    return array[..., None] if array.ndim == 2 else array
