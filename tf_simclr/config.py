@@ -47,6 +47,9 @@ class DataConfig:
         "score on the test split, or on a stratified hold-out of the training split; auto: as --from did, else test",
         choices=("auto", "test", "holdout"),
     )
+    max_pixels: int = option(100_000_000, "larger images are quarantined, from their header", low=1)
+    max_bytes: int = option(100_000_000, "larger image files are quarantined", low=1)
+    max_bad_fraction: float = option(0.01, "with a larger share of bad images a run does not start", low=0, high=1)
     holdout_fraction: float = option(0.125, "share of the training split held out by --eval_on=holdout", above=0, high=0.9)
     labels_per_class: int = option(0, "use this many labels of every class (0: not limited this way)", low=0)
     num_labels: int = option(0, "use this many labels in all, balanced over the classes (0: not limited)", low=0)

@@ -1,6 +1,7 @@
 """What a run directory holds; every stage writes one and later stages read it.
 
 config.json       the settings, and what was found out from them: architecture, class names, labels used, data fingerprint, versions
+quarantine.csv    images that cannot be used, with the reason; absent where there are none
 metrics.jsonl     one line per epoch of training
 tensorboard/      the same for TensorBoard
 checkpoints/      the newest checkpoints of an unfinished or finished training, and the one of the lowest loss
@@ -11,7 +12,9 @@ lock.json         the process that writes here
 replaced/         what lay here when --force started it again
 """
 
+import csv
 import dataclasses
+import io
 import json
 import pathlib
 import time
@@ -21,7 +24,7 @@ from tf_simclr.config import Config, ModelConfig, from_dict, used_settings
 from tf_simclr.errors import UsageError
 
 FACTS = ("settings", "model", "selector", "class_names", "label_indices", "data", "parent", "versions")
-_CONTENT = ("config.json", "metrics.jsonl", "tensorboard", "checkpoints", "report", "export", "done.json")
+_CONTENT = ("config.json", "quarantine.csv", "metrics.jsonl", "tensorboard", "checkpoints", "report", "export", "done.json")
 
 
 def _differences(old, new, prefix=""):
@@ -116,6 +119,12 @@ class RunDirectory:
     def finish(self, result):
         """Marks the run as finished, with its JSON-able result."""
         self._write(self._done, result)
+
+    def quarantine(self, bad):
+        """Lists images that are left out: a sequence of (name, reason)."""
+        table = io.StringIO()
+        csv.writer(table).writerows([("path", "reason"), *bad])
+        durable.attempt(lambda: durable.write_text(self.path / "quarantine.csv", table.getvalue()), "quarantine.csv")
 
     def identity(self):
         """SHA-256 of the newest checkpoint's manifest, which tells one training from another; None without a checkpoint."""

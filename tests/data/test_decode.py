@@ -60,6 +60,7 @@ READERS = {
 SERVING = tf.function(lambda content: decode.read(content, False, 3), input_signature=[STRING])
 
 
+@pytest.mark.fault("R12")
 @pytest.mark.parametrize("background", decode.BACKGROUNDS)
 @pytest.mark.parametrize("kind", [*EVERY, *PILLOW])
 def test_every_kind_is_read_as_pillow_reads_it(kind, background):
@@ -80,6 +81,7 @@ def test_serving_refuses_what_needs_pillow(kind):
         SERVING(PILLOW[kind])
 
 
+@pytest.mark.fault("R13")
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("noted", range(1, 9))
 @pytest.mark.parametrize("little", [True, False], ids=["little-endian", "big-endian"])

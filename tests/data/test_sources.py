@@ -258,7 +258,7 @@ def test_folders_that_are_mistakes_are_refused(tmp_path):
     refuse("every class needs images, got none in .*b;", load, "folder", data_dir=tmp_path)
     refuse("needs a directory that can be read, got .*1.png", load, "folder", data_dir=tmp_path / "a/1.png")
     (tmp_path / "b" / "broken.png").write_bytes(b"not an image")
-    refuse("must be JPEG, PNG, GIF, BMP or WebP, got .*broken.png", load, "folder", data_dir=tmp_path)
+    refuse("bad, got 1 of 2 in .*broken.png: not an image that is read here", load, "folder", data_dir=tmp_path)
 
 
 def test_a_folder_of_splits_is_explained(tmp_path):

@@ -11,7 +11,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 _TESTS = ("test", "val", "valid", "validation")
 
 
-def read(location, split, class_names=()):
+def read(location, split, class_names=(), *, limits):
     """The images of a directory; files stay on disk and are decoded when they are used.
 
     What the directory means:
@@ -24,6 +24,7 @@ def read(location, split, class_names=()):
       location: path of the directory.
       split: "train"; there is no test split, a second directory serves as one.
       class_names: ignored; the names are those of the sub-directories.
+      limits: a `DataConfig`: max_pixels, max_bytes, max_bad_fraction.
 
     Returns:
       A `Source`, or None for "test".
@@ -38,7 +39,7 @@ def read(location, split, class_names=()):
     if not len(paths):
         raise UsageError(f"dataset folder needs images ({', '.join(SUFFIXES)}) in {location}, got none; check data_dir")
     labels = np.repeat(np.arange(len(names)), [len(part) for part in files]) if names else None
-    return as_encoded(paths, labels, names, on_disk=True, what=location)
+    return as_encoded(paths, labels, names, on_disk=True, limits=limits, what=location)
 
 
 def _classes(location):

@@ -27,7 +27,7 @@ def load_data(config):
     the training split, which is then left without it; (3) the data set's own test split; (4) none.
 
     Args:
-      config: a `DataConfig`. Of it dataset, data_dir, eval_data_dir, eval_on and holdout_fraction are used here; the label
+      config: a `DataConfig`. Of it all but the label settings are used here; the label
         subset is drawn later, by `draw_labels`.
 
     Returns:
@@ -62,7 +62,7 @@ def _reader(config):
     if name.startswith(_TFDS) and name != _TFDS:
         from tf_simclr.data import tfds_source
 
-        return functools.partial(tfds_source.read, name[len(_TFDS) :])
+        return functools.partial(tfds_source.read, name[len(_TFDS) :], limits=config)
     if name not in _READERS:
         near = difflib.get_close_matches(name, _READERS, n=1)
         hint = f"did you mean {near[0]}?" if near else "a data set of TensorFlow Datasets is written tfds:NAME"
@@ -78,7 +78,8 @@ def _reader(config):
         raise UsageError(
             f"dataset {name} needs data_dir, got none; give the {'file' if name == 'npz' else 'directory'} that holds the images"
         )
-    return importlib.import_module(_READERS[name]).read
+    read = importlib.import_module(_READERS[name]).read
+    return functools.partial(read, limits=config) if name == "folder" else read
 
 
 def _check_evaluation(train, evaluation, where):

@@ -21,6 +21,8 @@ class Source:
       on_disk: whether `encoded` holds paths.
       labels: int64 [N] in [0, classes), or None.
       class_names: names in label order; empty without labels.
+      digests: bytes [N], 32 hexadecimal digits of every image's encoded content; None where images are decoded.
+      bad: tuple of (name, reason), images that were left out.
       numbers: int64 [N], where every image stood in the source that it was taken from; None where they are all there.
     """
 
@@ -31,6 +33,8 @@ class Source:
     on_disk: bool = False
     labels: Optional[np.ndarray] = None
     class_names: tuple = ()
+    digests: Optional[np.ndarray] = None
+    bad: tuple = ()
     numbers: Optional[np.ndarray] = None
 
     def __len__(self):
@@ -38,7 +42,7 @@ class Source:
 
     def take(self, indices):
         """The images at `indices` (int [M]), in that order."""
-        parts = {name: getattr(self, name) for name in ("images", "encoded", "labels")}
+        parts = {name: getattr(self, name) for name in ("images", "encoded", "labels", "digests")}
         parts["numbers"] = np.arange(len(self)) if self.numbers is None else self.numbers
         return dataclasses.replace(self, **{name: part[indices] for name, part in parts.items() if part is not None})
 
@@ -53,26 +57,16 @@ class Source:
         return dataclasses.replace(self, labels=None, class_names=())
 
     def fingerprint(self):
-        """SHA-256 over pixels (or encoded bytes, or paths and file sizes) and labels: hexadecimal text."""
+        """SHA-256 over shape and pixels, or the digests of encoded images, and labels: hexadecimal text; no path is part of it."""
         digest = hashlib.sha256()
         if self.images is not None:
             digest.update(str(self.images.shape).encode())
             digest.update(np.ascontiguousarray(self.images))
-        elif self.on_disk:
-            for path in self.encoded:
-                digest.update(f"{path}\0{_file_size(path)}\0".encode(errors="surrogateescape"))
         else:
-            for item in self.encoded:
-                digest.update(hashlib.sha256(item).digest())
+            digest.update(b"".join(self.digests))
         if self.labels is not None:
             digest.update(np.ascontiguousarray(self.labels, np.int64))
         return digest.hexdigest()
-
-
-def _file_size(path):
-    import os
-
-    return os.stat(path).st_size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +75,12 @@ class Data:
 
     train: Source
     evaluation: Optional[Source] = None
+
+    @property
+    def bad(self):
+        """Tuple of (name, reason): all images that were left out, each once."""
+        parts = [part for part in (self.train, self.evaluation) if part is not None]
+        return tuple(dict.fromkeys(row for part in parts for row in part.bad))
 
 
 def as_source(images, labels=None, class_names=(), what="images"):

@@ -10,7 +10,7 @@ from tf_simclr.data.source import as_source
 from tf_simclr.errors import UsageError
 
 
-def read(name, location, split, class_names=()):
+def read(name, location, split, class_names=(), *, limits):
     """One split of a data set with an `image` and perhaps a `label`.
 
     Images of one declared size are decoded into memory, others stay encoded in memory. Examples are in the order of storage, or of
@@ -21,6 +21,7 @@ def read(name, location, split, class_names=()):
       location: the TFDS data directory, which holds NAME/VERSION; empty for TFDS' own default.
       split: "train", or "test" for the first labelled one of test and validation.
       class_names: ignored; the names are those of the data set.
+      limits: a `DataConfig`: max_pixels, max_bytes, max_bad_fraction of images that stay encoded.
 
     Returns:
       A `Source`, or None where there is no labelled test split.
@@ -34,10 +35,10 @@ def read(name, location, split, class_names=()):
         raise UsageError(f"tfds:{name} needs a feature image of uint8, got {', '.join(features)}; choose a set of single images")
     if split == "test":
         labelled = [part for part in ("test", "validation") if part in splits and _is_labelled(builder, part)]
-        return _read_split(builder, labelled[0], f"tfds:{name}") if labelled else None
+        return _read_split(builder, labelled[0], f"tfds:{name}", limits) if labelled else None
     if "train" not in splits:
         raise UsageError(f"tfds:{name} needs a split train, got {', '.join(splits)}; choose another data set")
-    return _read_split(builder, "train", f"tfds:{name}")
+    return _read_split(builder, "train", f"tfds:{name}", limits)
 
 
 def _builder(name, location):
@@ -87,7 +88,7 @@ def _is_labelled(builder, split):
     return "label" in builder.info.features and _examples(builder, f"{split}[:1]")[0]["label"] >= 0
 
 
-def _read_split(builder, split, what):
+def _read_split(builder, split, what, limits):
     import tensorflow_datasets as tfds
 
     features = builder.info.features
@@ -98,4 +99,4 @@ def _read_split(builder, split, what):
     images = [example["image"] for example in examples]
     if one_size:
         return as_source(np.stack(images), labels, names, what=what)
-    return as_encoded(np.array(images, object), labels, names, on_disk=False, what=what)
+    return as_encoded(np.array(images, object), labels, names, on_disk=False, limits=limits, what=what)

@@ -114,7 +114,7 @@ def _by_reason(reasons):
 
 def _no_images(spec, image_size):
     """The data of a run that saw none here; its size is the network's."""
-    return Data(Source(spec.channels, image_size or _SIZES[spec.stem], encoded=np.array([], object)))
+    return Data(Source(spec.channels, image_size or _SIZES[spec.stem], encoded=np.array([], object), digests=np.array([], bytes)))
 
 
 def _settings(spec, stage, selector, run_dir):

@@ -218,6 +218,9 @@ def open_run(config, data, spec, selector, class_names=(), label_indices=None, p
             },
         },
     )
+    if run.writes and data.bad:
+        run.quarantine(data.bad)
+        logging.warning("%d images are left out, listed in %s", len(data.bad), run.path / "quarantine.csv")
     logging.info("%s in %s", config.stage, run.path)
     return run
 

@@ -1,0 +1,202 @@
+"""Looks at every encoded image before training: what the header says, its content's digest, and whether all of it decodes.
+
+A damaged image found now is a line in quarantine.csv; found at step 90,000 it would be the end of the run.
+"""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import os
+import time
+import warnings
+
+import numpy as np
+from absl import logging
+
+from tf_simclr.data import by_pillow
+from tf_simclr.errors import UsageError
+
+# TensorFlow reads all frames of an animation to give the first.
+MAX_FRAMES = 1000
+_REPORT_EVERY = 10  # seconds
+_THREADS = min(32, 2 * (os.cpu_count() or 1))
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What the header of an image that can be used says."""
+
+    digest: bytes  # of the content, 32 hexadecimal digits
+    height: int  # upright
+    width: int
+    channels: int  # 1 to 4, as stored
+    format: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """Images that can be used, and those that cannot.
+
+    Attributes:
+      kept: int64 [M], indices of the images that can be used, ascending.
+      facts: M `Facts`.
+      bad: tuple of (name, reason).
+    """
+
+    kept: np.ndarray
+    facts: tuple
+    bad: tuple
+
+
+def check_images(encoded, on_disk, config, what):
+    """Checks images in two passes: header and bounds, with flat memory; then a full decoding, by the decoder that training uses.
+
+    Args:
+      encoded: paths (with `on_disk`) or encoded bytes, any sequence of N.
+      on_disk: bool.
+      config: a `DataConfig`: max_pixels, max_bytes.
+      what: where the images come from; names encoded bytes by their number.
+
+    Returns:
+      `Checked`.
+    """
+
+    def name(index):
+        return printable(encoded[index]) if on_disk else f"{what}, image number {index}"
+
+    bad, facts = {}, {}
+    with warnings.catch_warnings(), concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+        warnings.simplefilter("ignore")  # Pillow's on large images; ours are errors
+        look = pool.map(lambda item: _look(item, on_disk, config), encoded, chunksize=64)
+        for index, found in enumerate(_with_progress(look, len(encoded), f"headers of {what}")):
+            (bad if isinstance(found, str) else facts)[index] = found
+    for index, reason in _undecodable(encoded, on_disk, list(facts), what).items():
+        bad[index] = reason
+        del facts[index]
+    kept = np.array(sorted(facts), np.int64)
+    return Checked(kept, tuple(facts[i] for i in kept), tuple((name(i), bad[i]) for i in sorted(bad)))
+
+
+def enforce(bad, total, config, what):
+    """Raises UsageError where more than `max_bad_fraction` of `total` images are bad."""
+    if len(bad) > config.max_bad_fraction * total:
+        shown = "; ".join(f"{name}: {reason}" for name, reason in bad[:3])
+        raise UsageError(
+            f"at most {config.max_bad_fraction:.2%} of the images may be bad, got {len(bad):,} of {total:,} in {what} ({shown});"
+            " mend or remove them, or raise --max_bad_fraction"
+        )
+
+
+def printable(path):
+    """A path as text that can be written anywhere: what is not UTF-8 is spelt \\xNN."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _look(item, on_disk, config):
+    """`Facts`, or the reason why not, of one image."""
+    try:
+        size = os.stat(item).st_size if on_disk else len(item)
+        if size == 0:
+            return "empty file"
+        if size > config.max_bytes:
+            return f"{size:,} bytes, more than max_bytes={config.max_bytes:,}"
+        if on_disk:
+            with open(item, "rb") as file:
+                item = file.read()
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return inspect_header(item, config)
+
+
+def inspect_header(content, config):
+    """`Facts` of an encoded image, or the reason (text) why it cannot be used; only the header is decoded."""
+    try:
+        with by_pillow.open_image(content) as image:
+            width, height = image.size
+            reason = _out_of_bounds(image.format, width, height, content, config)
+            if reason:
+                return reason
+            turned = image.format in ("JPEG", "MPO", "PNG", "WEBP") and image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            alpha = image.has_transparency_data and image.format != "GIF"
+            channels = (1 if image.mode in ("1", "L", "LA", "I;16", "I", "F") else 3) + alpha
+            height, width = (width, height) if turned else (height, width)
+            return Facts(hashlib.blake2b(content, digest_size=16).hexdigest().encode(), height, width, channels, image.format)
+    except Exception as error:  # readers of damaged headers fail in many ways
+        if "DecompressionBomb" in type(error).__name__:
+            return f"more pixels than max_pixels={config.max_pixels:,}"
+        if type(error).__name__ == "UnidentifiedImageError":
+            return "not an image that is read here (JPEG, PNG, GIF, BMP, WebP)"
+        return f"damaged header ({type(error).__name__}: {str(error)[:100]})"
+
+
+def _out_of_bounds(kind, width, height, content, config):
+    if width * height > config.max_pixels:
+        return f"{width:,} x {height:,} pixels, more than max_pixels={config.max_pixels:,}"
+    if kind == "GIF":
+        frames = count_frames(content, MAX_FRAMES)
+        if frames > MAX_FRAMES:
+            return f"more than {MAX_FRAMES:,} frames"
+        if frames * width * height > config.max_pixels:
+            return f"{frames:,} frames of {width:,} x {height:,} pixels, more than max_pixels={config.max_pixels:,} in all"
+    return None
+
+
+def count_frames(content, most):
+    """Frames of a GIF, by hopping from block to block; stops above `most`. A file cut short has those that begin before the cut."""
+    frames, at = 0, 13 + (3 << (content[10] & 7) + 1 if content[10] & 0x80 else 0)
+    while at < len(content) and frames <= most:
+        if content[at] == 0x2C and at + 10 < len(content):
+            frames += 1
+            packed = content[at + 9]
+            at += 11 + (3 << (packed & 7) + 1 if packed & 0x80 else 0)
+        elif content[at] == 0x21:
+            at += 2
+        else:
+            break
+        while at < len(content) and content[at]:
+            at += content[at] + 1
+        at += 1
+    return frames
+
+
+def _undecodable(encoded, on_disk, indices, what):
+    """{index: reason} of the images whose decoding fails."""
+    import tensorflow as tf
+
+    from tf_simclr.data import decode
+
+    if not indices:
+        return {}
+    with tf.device("CPU:0"):
+        keys = tf.constant([encoded[i] for i in indices])
+        read = tf.autograph.experimental.do_not_convert(
+            lambda i: (i, tf.reduce_max(tf.shape(decode.read(keys[i], on_disk, 3, pillow=True))))
+        )
+        dataset = tf.data.Dataset.range(len(indices)).map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
+        good = {int(i) for i, _ in _with_progress(dataset.ignore_errors().as_numpy_iterator(), len(indices), f"images of {what}")}
+        bad = {}
+        for place in sorted(set(range(len(indices))) - good):
+            try:
+                decode.read(keys[place], on_disk, 3, pillow=True)
+                bad[indices[place]] = "could not be decoded a moment ago"
+            except (tf.errors.OpError, ValueError) as error:
+                bad[indices[place]] = f"damaged: {_reason(error)}"
+    return bad
+
+
+def _reason(error):
+    """TensorFlow's message without the name of the node and the stack."""
+    text = str(error.message if hasattr(error, "message") else error).strip().splitlines()[0]
+    return text.rpartition("}} ")[2].partition(" [Op:")[0][:160]
+
+
+def _with_progress(items, total, what):
+    """The items; every ten seconds a line of the log says how many are left and how long they will take."""
+    start = said = time.monotonic()
+    for number, item in enumerate(items, start=1):
+        now = time.monotonic()
+        if now - said > _REPORT_EVERY:
+            said = now
+            left = (total / number - 1) * (now - start) / 60
+            logging.info("checked %s of %s %s, %.1f minutes left", f"{number:,}", f"{total:,}", what, left)
+        yield item
