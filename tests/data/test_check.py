@@ -14,6 +14,8 @@ import tf_simclr
 from tf_simclr.config import Config, DataConfig, replace
 from tf_simclr.data import check, load_data
 from tf_simclr.errors import UsageError
+from tf_simclr.run_directory import RunDirectory
+from tf_simclr.stages import setup
 
 BAD = {
     "empty.png": b"",
@@ -69,6 +71,11 @@ def test_the_share_can_be_raised_and_a_class_cannot_vanish(tmp_path):
     config = DataConfig(dataset="folder", data_dir=str(tmp_path), max_bad_fraction=0.9)
     data = load_data(config)
     assert len(data.train) == 5 and data.train.labels.tolist() == [0, 0, 0, 1, 1] and len(data.bad) == 1
+    # A later stage takes the limit over, unless it is given another one.
+    parent = RunDirectory(tmp_path / "run")
+    parent.config = lambda: replace(Config(), data=config)
+    assert setup.with_data_of(Config(), parent).data.max_bad_fraction == 0.9
+    assert setup.with_data_of(replace(Config(), data__max_bad_fraction=0.5), parent).data.max_bad_fraction == 0.5
     for i in range(3):
         (tmp_path / "b" / f"{i}.png").write_bytes(b"x")
     with pytest.raises(UsageError, match="got only bad ones of class b"):

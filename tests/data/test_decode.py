@@ -1,25 +1,16 @@
 """Decoding of real files of every format, and the evaluation view."""
 
-import io
-
 import numpy as np
 import pytest
 import tensorflow as tf
 from data import images
+from data.images import RGB, encode
 from PIL import Image
 
 from tf_simclr.data import decode
 
-RGB = np.random.RandomState(0).randint(0, 256, [9, 13, 3], np.uint8)
 GREY = RGB[..., 0]
 STRING = tf.TensorSpec([], tf.string)
-
-
-def encode(array, kind, **options):
-    file = io.BytesIO()
-    image = array if isinstance(array, Image.Image) else Image.fromarray(array)
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 def luma(rgb):

@@ -225,6 +225,22 @@ def test_sigterm_ends_a_step_saves_and_exits_42(data, undisturbed, tmp_path, sta
     outcome(f"{stage}: exit 42 after {seconds:.1f} s")
 
 
+def test_a_worker_among_others_saves_nothing_on_a_signal(tmp_path, monkeypatch):
+    """A save reads what the workers have in common, and the others would not come to it."""
+    real = SaveEvery.on_train_batch_end
+
+    def stop(self, batch, logs=None):
+        real(self, batch, logs)
+        if self.step == 5:
+            raise Interrupted("SIGTERM")
+
+    monkeypatch.setattr(SaveEvery, "on_train_batch_end", stop)
+    monkeypatch.setattr(setup.replicas, "alone", lambda: False)
+    with pytest.raises(Interrupted, match="SIGTERM at step 5 of 12; .* holds the last checkpoint"):
+        tf_simclr.run(settings(tmp_path / "run"), tiny.data())
+    assert problem.committed(tmp_path / "run") == [3]
+
+
 @pytest.mark.fault("R17")
 @pytest.mark.parametrize("stops", [(4, 6), pytest.param(range(1, 12), marks=pytest.mark.slow)])
 def test_resumed_after_a_step_a_run_is_the_same(tmp_path, monkeypatch, stops, outcome):

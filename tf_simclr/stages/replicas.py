@@ -20,7 +20,7 @@ def make_strategy(config):
     Raises:
       UsageError: TF_CONFIG is missing or is not a cluster with this process in it.
     """
-    if config.strategy == "multiworker" or (config.strategy == "auto" and _workers(_tf_config()) > 1):
+    if _many(config):
         return _multiworker()
     gpus, cpus = tf.config.list_logical_devices("GPU"), tf.config.list_logical_devices("CPU")
     if config.strategy == "one" or (config.strategy == "auto" and len(gpus) < 2):
@@ -30,7 +30,7 @@ def make_strategy(config):
 
 def connect(config):
     """Joins the other workers, where there are some. Must come before any operation, since it starts this process' server."""
-    if config.strategy == "multiworker" or (config.strategy == "auto" and _workers(_tf_config()) > 1):
+    if _many(config):
         _multiworker()
 
 
@@ -65,6 +65,11 @@ def losses_named():
         ) from error
 
 
+def _many(config):
+    """Whether the settings, or TF_CONFIG where they leave it open, ask for several workers."""
+    return config.strategy == "multiworker" or (config.strategy == "auto" and _workers(_tf_config()) > 1)
+
+
 def _joined():
     return _multiworker.cache_info().currsize > 0
 
@@ -74,7 +79,7 @@ def _tf_config():
     try:
         return dict(json.loads(os.environ.get("TF_CONFIG") or "{}"))
     except ValueError:
-        raise UsageError("TF_CONFIG must be a JSON object with cluster and task, got something else; see docs/distribution.md") from None
+        raise UsageError("TF_CONFIG must be a JSON object with cluster and task, got something else; see docs/reliability.md") from None
 
 
 def _workers(tf_config):

@@ -14,7 +14,7 @@ from absl import logging
 
 import tf_simclr
 from tf_simclr import pretrained
-from tf_simclr.config import ModelConfig, options, replace
+from tf_simclr.config import DataConfig, ModelConfig, options, replace
 from tf_simclr.data import load_data
 from tf_simclr.data.pipeline import training_batches
 from tf_simclr.errors import UsageError
@@ -26,6 +26,7 @@ from tf_simclr.training.checkpoints import restore_network
 
 DEFAULT_DATASET = "fashion_mnist_8k"
 _WHERE_FROM = ("dataset", "data_dir", "eval_data_dir", "eval_on", "holdout_fraction")
+_LIMITS = ("max_pixels", "max_bytes", "max_bad_fraction")  # they decide which images there are
 
 
 def parent_of(config, stages=()):
@@ -60,7 +61,7 @@ def with_data_of(config, parent):
     """The settings with the data of the earlier run filled in where none are given.
 
     1. `--dataset` or `--data_dir` given: nothing is taken over.
-    2. else, with an earlier run: its data set, directories and evaluation split.
+    2. else, with an earlier run: its data set, directories and evaluation split, and its limits on images where none are given.
     3. else the bundled data set; evaluation on the test split.
     """
     data, changes = config.data, {}
@@ -71,6 +72,7 @@ def with_data_of(config, parent):
             changes["eval_data_dir"] = data.eval_data_dir
         if data.eval_on != "auto":
             changes["eval_on"] = data.eval_on
+        changes |= {name: getattr(theirs, name) for name in _LIMITS if getattr(data, name) == getattr(DataConfig, name)}
     elif not data.dataset:
         changes["dataset"] = DEFAULT_DATASET if not data.data_dir else "folder"
     if changes.get("eval_on", data.eval_on) == "auto":

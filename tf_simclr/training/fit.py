@@ -55,7 +55,7 @@ def train(model, fit, duration, make_batches, sources, run, config, extra_callba
       dict of floats, the metrics of the last report; empty when there was nothing left to train.
 
     Raises:
-      Interrupted: a signal came; the last whole step is saved.
+      Interrupted: a signal came; the last whole step is saved, unless there are other workers.
       NotFiniteError: the loss or a gradient was NaN or infinite; the step that it came in did not update anything.
       StorageError: a checkpoint could not be written.
       UsageError: the run's checkpoints do not fit, or are all damaged.
@@ -75,8 +75,11 @@ def train(model, fit, duration, make_batches, sources, run, config, extra_callba
         return _fit(model, duration, start, lambda **steps: with_wait(make_batches(**steps)), callbacks, verbose=int(run.writes))
     except Interrupted as signal:
         interruption.forget()
+        where = f"{signal} at step {saver.step} of {duration.total}"
+        if not run.alone:  # the others, who know nothing of the signal, would have to save with this one
+            raise Interrupted(f"{where}; {run.path} holds the last checkpoint") from None
         saver.save()
-        raise Interrupted(f"{signal} at step {saver.step} of {duration.total}, saved in {run.path}") from None
+        raise Interrupted(f"{where}, saved in {run.path}") from None
     except tf.errors.InvalidArgumentError as error:
         if NOT_FINITE not in str(error):
             raise
