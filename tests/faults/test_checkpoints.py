@@ -75,7 +75,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path, capl
     checkpoints.save(6, loss=1.0)
     DAMAGES[damage](tmp_path / "step-00000006")
     other, slots = state(small(seed=2))
-    with caplog.at_level("WARNING"):
+    with caplog.at_level("WARNING", logger="absl"):
         assert Checkpoints(tmp_path, other, slots, keep=2).restore() == 3
     assert "step-00000006 is damaged" in caplog.text
     for a, b in zip(before, other.get_weights()):
@@ -117,7 +117,7 @@ def test_a_network_of_other_variables_is_refused_and_left_alone(tmp_path, caplog
         np.testing.assert_array_equal(a, b)
     with pytest.raises(UsageError, match="missing classifier/bias, classifier/kernel"):
         restore_network(tmp_path, small(head_layers=1, classes=3))
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="absl"):
         restore_network(tmp_path, small(head_layers=1, classes=3), classifier=False)
     assert "2 new (classifier 2)" in caplog.text and "left behind (head " in caplog.text
     # A moving statistic that the checkpoint does not have.
