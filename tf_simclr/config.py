@@ -38,15 +38,21 @@ class DataConfig:
     """Where images and labels come from, and which labels may be used."""
 
     dataset: str = option(
-        "", "fashion_mnist_8k (bundled), idx, npz, folder, or tfds:NAME such as tfds:cifar10; empty: that of --from, else fashion_mnist_8k"
+        "",
+        "fashion_mnist_8k (bundled), idx, npz, folder, csv, tfrecord, or tfds:NAME such as tfds:cifar10; empty: what --data_dir looks like,"
+        " else that of --from, else fashion_mnist_8k",
     )
-    data_dir: str = option("", "directory (idx, folder, prepared tfds) or file (npz) that holds the data")
+    data_dir: str = option("", "directory (idx, folder, tfrecord, prepared tfds) or file (npz, csv, tfrecord pattern) that holds the data")
+    unlabeled_dir: str = option("", "more images, of the same kind, used without labels beside those of --data_dir")
     eval_data_dir: str = option("", "separate labelled evaluation data, of the same kind as --data_dir")
     eval_on: str = option(
         "auto",
         "score on the test split, or on a stratified hold-out of the training split; auto: as --from did, else test",
         choices=("auto", "test", "holdout"),
     )
+    image_feature: str = option("image/encoded", "feature of a TFRecord that holds the encoded image")
+    label_feature: str = option("image/class/label", "feature of a TFRecord that holds the label, a number or a name")
+    allow_overlap: bool = option(False, "allow images that stand in two of the labelled, unlabelled and evaluation sets")
     max_pixels: int = option(100_000_000, "larger images are quarantined, from their header", low=1)
     max_bytes: int = option(100_000_000, "larger image files are quarantined", low=1)
     max_bad_fraction: float = option(0.01, "with a larger share of bad images a run does not start", low=0, high=1)

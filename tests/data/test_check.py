@@ -13,6 +13,7 @@ from PIL import Image
 import tf_simclr
 from tf_simclr.config import Config, DataConfig, replace
 from tf_simclr.data import check, load_data
+from tf_simclr.data.storage import Files
 from tf_simclr.errors import UsageError
 from tf_simclr.run_directory import RunDirectory
 from tf_simclr.stages import setup
@@ -118,5 +119,5 @@ def test_bounds_are_settings(tmp_path):
     small = replace(Config(), data__max_pixels=10).data
     assert "more than max_pixels=10" in check.inspect_header(content, small)
     (tmp_path / "x.png").write_bytes(content)
-    checked = check.check_images([str(tmp_path / "x.png")], True, replace(Config(), data__max_bytes=5).data, "here")
+    checked = check.check_images([str(tmp_path / "x.png")], Files(), replace(Config(), data__max_bytes=5).data, "here")
     assert not len(checked.kept) and "more than max_bytes=5" in checked.bad[0][1]

@@ -19,14 +19,14 @@ def luma(rgb):
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP"])
 def test_lossless_formats_keep_every_pixel(kind):
-    np.testing.assert_array_equal(decode.read(encode(RGB, kind), False, 3), RGB)
+    np.testing.assert_array_equal(decode.read(encode(RGB, kind), 3), RGB)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "JPEG"])
 @pytest.mark.parametrize("array", [RGB, GREY])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_format_gives_the_channels_asked_for(kind, array, channels):
-    image = decode.read(encode(array, kind), False, channels)
+    image = decode.read(encode(array, kind), channels)
     assert image.dtype == tf.uint8 and image.shape == [9, 13, channels]
     if kind == "PNG":
         expected = {(3, 1): luma(RGB), (3, 3): RGB, (2, 1): GREY[..., None], (2, 3): np.stack([GREY] * 3, -1)}
@@ -35,20 +35,20 @@ def test_every_format_gives_the_channels_asked_for(kind, array, channels):
 
 def test_jpeg_is_close_to_what_it_shows():
     smooth = np.tile(np.linspace(0, 255, 16, dtype=np.uint8)[:, None, None], [1, 16, 3])
-    assert np.abs(np.int32(decode.read(encode(smooth, "JPEG", quality=95), False, 3)) - smooth).max() < 8
+    assert np.abs(np.int32(decode.read(encode(smooth, "JPEG", quality=95), 3)) - smooth).max() < 8
 
 
 def test_sixteen_bit_png_keeps_its_high_byte():
     deep = Image.fromarray((GREY.astype(np.uint16) << 8) + 255)
-    np.testing.assert_array_equal(decode.read(encode(deep, "PNG"), False, 1)[..., 0], GREY)
+    np.testing.assert_array_equal(decode.read(encode(deep, "PNG"), 1)[..., 0], GREY)
 
 
 EVERY, PILLOW = images.every_kind(), images.only_pillow()
 READERS = {
-    background: tf.function(lambda content, b=background: decode.read(content, False, 3, b, pillow=True), input_signature=[STRING])
+    background: tf.function(lambda content, b=background: decode.read(content, 3, b, pillow=True), input_signature=[STRING])
     for background in decode.BACKGROUNDS
 }
-SERVING = tf.function(lambda content: decode.read(content, False, 3), input_signature=[STRING])
+SERVING = tf.function(lambda content: decode.read(content, 3), input_signature=[STRING])
 
 
 @pytest.mark.fault("R12")
@@ -104,7 +104,7 @@ def test_damaged_exif_means_upright():
 def test_an_animation_gives_its_first_frame():
     frames = [Image.new("RGB", (5, 4), colour) for colour in ((255, 0, 0), (0, 0, 255))]
     content = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
-    image = decode.read(content, False, 3)
+    image = decode.read(content, 3)
     assert image.shape == [4, 5, 3] and image[0, 0, 0] > 200 and image[0, 0, 2] < 50
 
 
@@ -112,26 +112,26 @@ def test_a_graph_decodes_from_disk_as_eagerly_from_memory(tmp_path):
     content = encode(RGB, "PNG")
     (tmp_path / "image.png").write_bytes(content)
     paths = tf.data.Dataset.from_tensors(str(tmp_path / "image.png"))
-    (image,) = paths.map(lambda path: decode.read(path, True, 1))
-    np.testing.assert_array_equal(image, decode.read(content, False, 1))
+    (image,) = paths.map(lambda path: decode.read(tf.io.read_file(path), 1))
+    np.testing.assert_array_equal(image, decode.read(content, 1))
 
 
 def test_a_saved_model_decodes_and_resizes_as_here(tmp_path):
     class Serving(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
         def __call__(self, content):
-            return decode.resize_to_square(decode.read(content, False, 3), 6)
+            return decode.resize_to_square(decode.read(content, 3), 6)
 
     tf.saved_model.save(Serving(), str(tmp_path / "model"))
     loaded = tf.saved_model.load(str(tmp_path / "model"))
     for kind in ("PNG", "JPEG", "GIF", "BMP"):
         content = encode(GREY, kind)
-        np.testing.assert_array_equal(loaded(content), decode.resize_to_square(decode.read(content, False, 3), 6))
+        np.testing.assert_array_equal(loaded(content), decode.resize_to_square(decode.read(content, 3), 6))
 
 
 def test_what_is_no_image_is_an_error():
     with pytest.raises(tf.errors.InvalidArgumentError):
-        decode.read(b"not an image", False, 3)
+        decode.read(b"not an image", 3)
 
 
 def test_the_evaluation_view_is_the_resized_central_square():

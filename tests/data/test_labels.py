@@ -10,6 +10,7 @@ from tf_simclr.data.source import as_source
 from tf_simclr.errors import UsageError
 
 LABELS = np.random.RandomState(7).permutation(np.repeat(np.arange(5), 40))
+PIXELS = np.random.RandomState(8).randint(0, 256, [12, 2, 2], np.uint8)
 
 
 def protocol(labels, classes, count, seed):
@@ -26,7 +27,7 @@ def protocol(labels, classes, count, seed):
 
 
 def draw(labels=LABELS, classes=5, **settings):
-    return draw_labels(labels, classes, DataConfig(**settings))
+    return draw_labels(labels, [str(i) for i in range(classes)], DataConfig(**settings))
 
 
 @pytest.mark.parametrize("seed", [0, 1, 5])
@@ -69,7 +70,7 @@ def test_without_a_limit_all_labels_in_their_own_order():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"labels_per_class": 41}, "41 labels of every class .* got 40 images of class number 0"),
+        ({"labels_per_class": 41}, "41 labels of every class .* got 40 images of class 0"),
         ({"num_labels": 4}, "at least the number of classes, 5, got 4"),
     ],
 )
@@ -96,7 +97,7 @@ def test_a_hold_out_is_stratified_disjoint_and_always_the_same():
 
 
 def test_a_hold_out_leaves_an_image_of_every_class_on_both_sides():
-    source = as_source(np.zeros([4, 2, 2], np.uint8), [0, 0, 1, 1])
+    source = as_source(PIXELS[:4], [0, 0, 1, 1])
     for fraction in (0.01, 0.9):
         data = hold_out(source, fraction)
         assert set(data.train.labels) == set(data.evaluation.labels) == {0, 1}
@@ -105,4 +106,20 @@ def test_a_hold_out_leaves_an_image_of_every_class_on_both_sides():
 @pytest.mark.parametrize(("labels", "message"), [(None, "without labels"), ([0, 0, 1], "needs at least 2 .* got 1 of class 1")])
 def test_an_impossible_hold_out_is_refused(labels, message):
     with pytest.raises(UsageError, match=message):
-        hold_out(as_source(np.zeros([3, 2, 2], np.uint8), labels), 0.5)
+        hold_out(as_source(PIXELS[:3], labels), 0.5)
+
+
+def test_copies_of_a_held_out_image_are_held_out_with_it():
+    source = as_source(np.concatenate([PIXELS] * 2), [0] * 6 + [1] * 6 + [0] * 3 + [-1] * 3 + [1] * 6)
+    data = hold_out(source, 0.3)
+    held, kept = ({image.tobytes() for image in part.images[part.labels >= 0]} for part in (data.evaluation, data.train))
+    assert held and kept and not held & kept and min(data.evaluation.labels) == 0
+    assert len(data.train) + len(data.evaluation) == 24
+    with pytest.raises(UsageError, match="at least 2 different images of every class, got 2 of class 1"):
+        hold_out(as_source(PIXELS[[0, 1, 2, 2]], [0, 0, 1, 1]), 0.5)
+
+
+def test_images_without_a_label_are_not_drawn():
+    labels = np.where(np.arange(200) % 2, LABELS, -1)
+    assert (labels[draw(labels)] >= 0).all() and len(draw(labels)) == 100
+    np.testing.assert_array_equal(np.bincount(labels[draw(labels, label_fraction=0.1)]), [2] * 5)

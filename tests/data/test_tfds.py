@@ -10,6 +10,7 @@ from tensorflow_datasets.core.utils import gcs_utils
 
 from tf_simclr.config import DataConfig
 from tf_simclr.data import decode, load_data
+from tf_simclr.data.storage import Memory
 from tf_simclr.errors import UsageError
 
 COUNTS = {"train": 30, "test": 8}
@@ -156,10 +157,10 @@ def test_examples_with_an_id_come_in_its_order(prepared):
 
 def test_images_of_many_sizes_stay_encoded(prepared, forgotten):
     train = load("many_sizes", prepared).train
-    assert train.images is None and not train.on_disk and len(train) == 30
+    assert train.images is None and train.storage == Memory() and len(train) == 30
     assert train.channels == 3 and train.size in (7, 8)
     expected = {pixels(number, 6 + number % 4, 9).tobytes(): number for number in range(30)}
-    numbers = [expected[decode.read(content, False, 3).numpy().tobytes()] for content in train.encoded]
+    numbers = [expected[decode.read(content, 3).numpy().tobytes()] for content in train.encoded]
     np.testing.assert_array_equal(train.labels, np.array(numbers) % 3)
 
 

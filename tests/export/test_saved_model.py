@@ -111,7 +111,7 @@ def test_no_images(fresh):
 def test_encoded_images(fresh):
     network, given, found, _ = fresh
     _expect(network, given["native"], found, "encoded_native")
-    squares = [decode.resize_to_square(decode.read(tf.constant(e), False, 3), 12) for e in given["encoded_odd"]]
+    squares = [decode.resize_to_square(decode.read(tf.constant(e), 3), 12) for e in given["encoded_odd"]]
     _expect(network, squares, found, "encoded_odd")
 
 

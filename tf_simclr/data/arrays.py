@@ -2,41 +2,46 @@
 
 import numpy as np
 
+from tf_simclr.data.overlap import check_overlap
 from tf_simclr.data.source import Data, as_source
 from tf_simclr.errors import UsageError
 
 
-def from_arrays(images, labels=None, eval_images=None, eval_labels=None, class_names=()):
+def from_arrays(images, labels=None, eval_images=None, eval_labels=None, class_names=(), allow_overlap=False):
     """Data from arrays.
 
     Args:
       images: uint8 [N, H, W] or [N, H, W, C], C 1 or 3.
-      labels: integers [N] in [0, classes), or None.
+      labels: integers [N] in [0, classes), -1 for an image without a label; or None.
       eval_images, eval_labels: the same for evaluation; both or neither.
       class_names: names in label order; empty names the classes by their numbers.
+      allow_overlap: whether an image may stand in two of the labelled, unlabelled and evaluation sets.
 
     Returns:
       `Data`.
 
     Raises:
-      UsageError: a wrong dtype, shape or range; see `source.as_source`.
+      UsageError: a wrong dtype, shape or range, see `source.as_source`; or an image in two sets.
     """
     train = as_source(images, labels, class_names, what="images")
     if (eval_images is None) != (eval_labels is None):
         raise UsageError("evaluation needs eval_images and eval_labels, got only one of them; give both or neither")
-    if eval_images is None:
-        return Data(train)
-    return Data(train, as_source(eval_images, eval_labels, train.class_names or class_names, what="eval_images"))
+    evaluation = None
+    if eval_images is not None:
+        evaluation = as_source(eval_images, eval_labels, train.class_names or class_names, what="eval_images")
+    data = Data(train, evaluation)
+    check_overlap(data, allow_overlap)
+    return data
 
 
-def from_dataset(dataset, eval_dataset=None, class_names=()):
+def from_dataset(dataset, eval_dataset=None, class_names=(), allow_overlap=False):
     """Data from a finite `tf.data.Dataset`, read once into memory.
 
     Args:
       dataset: single elements (not batches) of an image, (image, label) or {"image": …, "label": …}; images uint8 [H, W] or
         [H, W, C], all of one size; labels whole numbers.
       eval_dataset: the same for evaluation, with labels; or None.
-      class_names: names in label order; empty names the classes by their numbers.
+      class_names, allow_overlap: see `from_arrays`.
 
     Returns:
       `Data`.
@@ -45,10 +50,8 @@ def from_dataset(dataset, eval_dataset=None, class_names=()):
       UsageError: an endless or empty data set, or other elements than these.
     """
     images, labels = read_dataset(dataset, "dataset")
-    if eval_dataset is None:
-        return from_arrays(images, labels, class_names=class_names)
-    eval_images, eval_labels = read_dataset(eval_dataset, "eval_dataset")
-    return from_arrays(images, labels, eval_images, eval_labels, class_names)
+    evaluation = (None, None) if eval_dataset is None else read_dataset(eval_dataset, "eval_dataset")
+    return from_arrays(images, labels, *evaluation, class_names, allow_overlap)
 
 
 def read_dataset(dataset, what):

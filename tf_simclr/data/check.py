@@ -5,7 +5,6 @@ A damaged image found now is a line in quarantine.csv; found at step 90,000 it w
 
 import concurrent.futures
 import dataclasses
-import hashlib
 import os
 import time
 import warnings
@@ -14,6 +13,7 @@ import numpy as np
 from absl import logging
 
 from tf_simclr.data import by_pillow
+from tf_simclr.data.source import FACTS, digest
 from tf_simclr.errors import UsageError
 
 # TensorFlow reads all frames of an animation to give the first.
@@ -23,58 +23,44 @@ _THREADS = min(32, 2 * (os.cpu_count() or 1))
 
 
 @dataclasses.dataclass(frozen=True)
-class Facts:
-    """What the header of an image that can be used says."""
-
-    digest: bytes  # of the content, 32 hexadecimal digits
-    height: int  # upright
-    width: int
-    channels: int  # 1 to 4, as stored
-    format: str
-
-
-@dataclasses.dataclass(frozen=True)
 class Checked:
     """Images that can be used, and those that cannot.
 
     Attributes:
       kept: int64 [M], indices of the images that can be used, ascending.
-      facts: M `Facts`.
+      facts: `source.FACTS` [M].
       bad: tuple of (name, reason).
     """
 
     kept: np.ndarray
-    facts: tuple
+    facts: np.ndarray
     bad: tuple
 
 
-def check_images(encoded, on_disk, config, what):
+def check_images(keys, storage, config, what):
     """Checks images in two passes: header and bounds, with flat memory; then a full decoding, by the decoder that training uses.
 
     Args:
-      encoded: paths (with `on_disk`) or encoded bytes, any sequence of N.
-      on_disk: bool.
+      keys: keys of N images in the storage, any sequence.
+      storage: see `data.storage`.
       config: a `DataConfig`: max_pixels, max_bytes.
-      what: where the images come from; names encoded bytes by their number.
+      what: where the images come from; names those that have no name by their number.
 
     Returns:
       `Checked`.
     """
-
-    def name(index):
-        return printable(encoded[index]) if on_disk else f"{what}, image number {index}"
-
     bad, facts = {}, {}
     with warnings.catch_warnings(), concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
         warnings.simplefilter("ignore")  # Pillow's on large images; ours are errors
-        look = pool.map(lambda item: _look(item, on_disk, config), encoded, chunksize=64)
-        for index, found in enumerate(_with_progress(look, len(encoded), f"headers of {what}")):
+        look = pool.map(lambda key: _look(key, storage, config), keys, chunksize=64)
+        for index, found in enumerate(_with_progress(look, len(keys), f"headers of {what}")):
             (bad if isinstance(found, str) else facts)[index] = found
-    for index, reason in _undecodable(encoded, on_disk, list(facts), what).items():
+    for index, reason in _undecodable(keys, storage, list(facts), what).items():
         bad[index] = reason
         del facts[index]
     kept = np.array(sorted(facts), np.int64)
-    return Checked(kept, tuple(facts[i] for i in kept), tuple((name(i), bad[i]) for i in sorted(bad)))
+    names = {i: storage.name(keys[i]) or f"{what}, image number {i}" for i in sorted(bad)}
+    return Checked(kept, np.array([facts[i] for i in kept], FACTS), tuple((name, bad[i]) for i, name in names.items()))
 
 
 def enforce(bad, total, config, what):
@@ -87,29 +73,22 @@ def enforce(bad, total, config, what):
         )
 
 
-def printable(path):
-    """A path as text that can be written anywhere: what is not UTF-8 is spelt \\xNN."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def _look(item, on_disk, config):
-    """`Facts`, or the reason why not, of one image."""
+def _look(key, storage, config):
+    """A row of `FACTS`, or the reason why not, of one image."""
     try:
-        size = os.stat(item).st_size if on_disk else len(item)
+        size = storage.size(key)
         if size == 0:
             return "empty file"
         if size > config.max_bytes:
             return f"{size:,} bytes, more than max_bytes={config.max_bytes:,}"
-        if on_disk:
-            with open(item, "rb") as file:
-                item = file.read()
+        content = storage.load(key)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    return inspect_header(item, config)
+    return inspect_header(content, config)
 
 
 def inspect_header(content, config):
-    """`Facts` of an encoded image, or the reason (text) why it cannot be used; only the header is decoded."""
+    """A row of `source.FACTS` of an encoded image, or the reason (text) why it cannot be used; only the header is decoded."""
     try:
         with by_pillow.open_image(content) as image:
             width, height = image.size
@@ -120,7 +99,7 @@ def inspect_header(content, config):
             alpha = image.has_transparency_data and image.format != "GIF"
             channels = (1 if image.mode in ("1", "L", "LA", "I;16", "I", "F") else 3) + alpha
             height, width = (width, height) if turned else (height, width)
-            return Facts(hashlib.blake2b(content, digest_size=16).hexdigest().encode(), height, width, channels, image.format)
+            return digest(content), height, width, channels, image.format
     except Exception as error:  # readers of damaged headers fail in many ways
         if "DecompressionBomb" in type(error).__name__:
             return f"more pixels than max_pixels={config.max_pixels:,}"
@@ -159,7 +138,7 @@ def count_frames(content, most):
     return frames
 
 
-def _undecodable(encoded, on_disk, indices, what):
+def _undecodable(encoded, storage, indices, what):
     """{index: reason} of the images whose decoding fails."""
     import tensorflow as tf
 
@@ -168,16 +147,16 @@ def _undecodable(encoded, on_disk, indices, what):
     if not indices:
         return {}
     with tf.device("CPU:0"):
-        keys = tf.constant([encoded[i] for i in indices])
+        keys = storage.tensor([encoded[i] for i in indices])
         read = tf.autograph.experimental.do_not_convert(
-            lambda i: (i, tf.reduce_max(tf.shape(decode.read(keys[i], on_disk, 3, pillow=True))))
+            lambda i: (i, tf.reduce_max(tf.shape(decode.read(storage.content(keys[i]), 3, pillow=True))))
         )
         dataset = tf.data.Dataset.range(len(indices)).map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
         good = {int(i) for i, _ in _with_progress(dataset.ignore_errors().as_numpy_iterator(), len(indices), f"images of {what}")}
         bad = {}
         for place in sorted(set(range(len(indices))) - good):
             try:
-                decode.read(keys[place], on_disk, 3, pillow=True)
+                decode.read(storage.content(keys[place]), 3, pillow=True)
                 bad[indices[place]] = "could not be decoded a moment ago"
             except (tf.errors.OpError, ValueError) as error:
                 bad[indices[place]] = f"damaged: {_reason(error)}"

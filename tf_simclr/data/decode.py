@@ -21,15 +21,14 @@ def match_channels(images, channels):
 
 # AutoGraph would read all of this for half a minute, and find nothing to convert.
 @tf.autograph.experimental.do_not_convert
-def read(key, on_disk, channels, background="white", pillow=False):
+def read(content, channels, background="white", pillow=False):
     """Decodes a JPEG, PNG, GIF (its first frame) or BMP image, told apart by content, and turns it upright by its EXIF.
 
     16-bit PNG keeps its high byte; CMYK becomes RGB. Pixels with alpha are laid on the background; a GIF's transparent pixels are
     black, a BMP's fourth byte means nothing. docs/images.md has the rules for every format.
 
     Args:
-      key: scalar string, a file's path or its content.
-      on_disk: bool, whether `key` is a path.
+      content: scalar string, the encoded image.
       channels: 1 grey or 3 RGB, whatever the file has.
       background: "white" or "black".
       pillow: whether what graph operations cannot read (WebP, rare kinds of BMP) is read by Pillow; not in an exported model,
@@ -41,8 +40,7 @@ def read(key, on_disk, channels, background="white", pillow=False):
     Raises:
       tf.errors.OpError: not an image of these formats (when the operation runs).
     """
-    content = tf.io.read_file(key) if on_disk else tf.convert_to_tensor(key)
-    image = _pixels(content, pillow)
+    image = _pixels(tf.convert_to_tensor(content), pillow)
     stored = tf.shape(image)[2]
     colours = tf.cond(stored % 2 == 0, lambda: _over(image, BACKGROUNDS[background]), lambda: image)  # 2 and 4 channels end in alpha
     if channels == 3:

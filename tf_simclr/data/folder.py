@@ -5,6 +5,7 @@ import os
 import numpy as np
 
 from tf_simclr.data.encoded import as_encoded
+from tf_simclr.data.storage import Files
 from tf_simclr.errors import UsageError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
@@ -18,11 +19,13 @@ def read(location, split, class_names=(), *, limits):
       1. Two or more sub-directories and no image beside them, and an image directly in at least one of them: every sub-directory is
          a class, named by it, of all images below it; classes are sorted by name.
       2. Otherwise all images at any depth, without labels. So a single sub-directory is not a class.
-    Names that begin with a dot and files without an image's suffix are skipped. Images are in the order of their sorted paths.
+    Names that begin with a dot and files without an image's suffix are skipped. Links are followed; a directory that is reached twice,
+    as by a link to its parent, counts once. Images are in the order of their sorted paths.
 
     Args:
       location: path of the directory.
-      split: "train"; there is no test split, a second directory serves as one.
+      split: "train", or "unlabelled" for rule 2 whatever the directory looks like; there is no test split, a second directory serves
+        as one.
       class_names: ignored; the names are those of the sub-directories.
       limits: a `DataConfig`: max_pixels, max_bytes, max_bad_fraction.
 
@@ -30,16 +33,16 @@ def read(location, split, class_names=(), *, limits):
       A `Source`, or None for "test".
 
     Raises:
-      UsageError: no images, a class without images, or sub-directories that are splits and not classes.
+      UsageError: no images, a class without images, sub-directories that are splits and not classes, or one that cannot be read.
     """
     if split == "test":
         return None
-    names, files = _classes(location)
+    names, files = _classes(location) if split == "train" else ((), [_images_below(location)])
     paths = np.array([path for part in files for path in part], object)
     if not len(paths):
         raise UsageError(f"dataset folder needs images ({', '.join(SUFFIXES)}) in {location}, got none; check data_dir")
     labels = np.repeat(np.arange(len(names)), [len(part) for part in files]) if names else None
-    return as_encoded(paths, labels, names, on_disk=True, limits=limits, what=location)
+    return as_encoded(paths, labels, names, Files(), limits, location)
 
 
 def _classes(location):
@@ -47,7 +50,7 @@ def _classes(location):
     try:
         entries = sorted((e for e in os.scandir(location) if not e.name.startswith(".")), key=lambda e: e.name)
     except OSError as error:
-        raise UsageError(f"dataset folder needs a directory that can be read, got {location} ({error.strerror})") from error
+        _refuse(error)
     directories = [entry.name for entry in entries if entry.is_dir()]
     tests = [name for name in directories if name in _TESTS]
     if "train" in directories and tests:
@@ -68,11 +71,22 @@ def _classes(location):
 
 def _images_below(directory):
     """Sorted paths of all images at any depth; directories that are links are followed, as data sets are often made of links."""
-    found = []
-    for parent, children, names in os.walk(directory, followlinks=True):
-        children[:] = [name for name in children if not name.startswith(".")]
+    found, seen = [], set()
+    for parent, children, names in os.walk(directory, followlinks=True, onerror=_refuse):
+        place = os.stat(parent)
+        if (place.st_dev, place.st_ino) in seen:
+            children.clear()
+            continue
+        seen.add((place.st_dev, place.st_ino))
+        children[:] = sorted(name for name in children if not name.startswith("."))
         found += [os.path.join(parent, name) for name in names if _is_image(name)]
     return sorted(found)
+
+
+def _refuse(error):
+    raise UsageError(
+        f"dataset folder needs directories that can be read, got {error.filename} ({error.strerror}); change its permissions or move it away"
+    ) from error
 
 
 def _is_image(name):

@@ -13,6 +13,8 @@ _SEED = 20200617
 def hold_out(source, fraction):
     """Splits a labelled source in two, with the same share of every class (rounded, at least one image) held out.
 
+    Copies of a held-out image are held out with it; images without a label are not.
+
     Args:
       source: a `Source` with labels.
       fraction: share held out, in (0, 1).
@@ -21,18 +23,22 @@ def hold_out(source, fraction):
       `Data`; both parts keep the order of the source.
 
     Raises:
-      UsageError: no labels, or a class with fewer than two images.
+      UsageError: no labels, or a class with fewer than two different images.
     """
     if source.labels is None:
         raise UsageError("eval_on=holdout needs labels to hold out a share of every class, got images without labels; use eval_on=test")
     random = np.random.RandomState(_SEED)
     held = np.zeros(len(source), bool)
-    for number, name in enumerate(source.class_names):
+    for number in range(len(source.class_names)):
         members = np.flatnonzero(source.labels == number)
-        if len(members) < 2:
-            raise UsageError(
-                f"eval_on=holdout needs at least 2 images of every class, got {len(members)} of class {name}; use eval_on=test"
-            )
-        count = min(max(1, round(fraction * len(members))), len(members) - 1)
+        count = min(max(1, round(fraction * len(members))), max(1, len(members) - 1))
         held[random.permutation(members)[:count]] = True
+    digests = source.digests()
+    held = np.isin(digests, digests[held]) & (source.labels >= 0)
+    for number, name in enumerate(source.class_names):
+        if not np.any(~held[source.labels == number]):
+            raise UsageError(
+                f"eval_on=holdout needs at least 2 different images of every class, got {np.sum(source.labels == number)} of class"
+                f" {name}; use eval_on=test"
+            )
     return Data(source.take(np.flatnonzero(~held)), source.take(np.flatnonzero(held)))

@@ -3,19 +3,26 @@
 import difflib
 import functools
 import importlib
+import itertools
 import os
 
 from tf_simclr.data.holdout import hold_out
-from tf_simclr.data.source import Data
+from tf_simclr.data.overlap import check_overlap
+from tf_simclr.data.source import Data, join
 from tf_simclr.errors import UsageError
 
-# Each module has `read(location, split, class_names=()) -> Source`, or None where there is no such split; split is train or test.
+# Each module has `read(location, split, class_names=()) -> Source`, or None where there is no such split; split is train, test or
+# unlabelled. Those of encoded images also take `limits`.
 _READERS = {
     "fashion_mnist_8k": "tf_simclr.data.fashion_mnist",
     "idx": "tf_simclr.data.idx",
     "npz": "tf_simclr.data.npz",
     "folder": "tf_simclr.data.folder",
+    "csv": "tf_simclr.data.table",
+    "tfrecord": "tf_simclr.data.tfrecord",
 }
+_ENCODED = ("folder", "csv", "tfrecord")
+_FILES = {"npz": "file", "csv": "file"}  # what data_dir is, where it is no directory
 _DEFAULT = "fashion_mnist_8k"
 _TFDS = "tfds:"
 
@@ -23,8 +30,12 @@ _TFDS = "tfds:"
 def load_data(config):
     """Reads the data that the settings name.
 
-    The evaluation split is, by this precedence: (1) what `eval_data_dir` holds; (2) with `eval_on=holdout`, a stratified hold-out of
-    the training split, which is then left without it; (3) the data set's own test split; (4) none.
+    The training split is what `data_dir` holds, and after it the images of `unlabeled_dir`, without labels. The evaluation split is, by
+    this precedence: (1) what `eval_data_dir` holds; (2) with `eval_on=holdout`, a stratified hold-out of the training split, which is
+    then left without it; (3) the data set's own test split; (4) none.
+
+    No image may stand in two of the labelled, unlabelled and evaluation sets, unless `allow_overlap`. Where a published data set (IDX,
+    TFDS, bundled) repeats images of its own training split in its own test split, they are only named.
 
     Args:
       config: a `DataConfig`. Of it all but the label settings are used here; the label
@@ -36,6 +47,31 @@ def load_data(config):
     Raises:
       UsageError: an unknown name, data that are missing or damaged, or splits that do not fit together.
     """
+    data = _read(config)
+    published = not config.eval_data_dir and not config.unlabeled_dir and name_of(config) not in (*_ENCODED, "npz")
+    check_overlap(data, config.allow_overlap or published)
+    return data
+
+
+def name_of(config):
+    """The data set's name: as given, else guessed from what `data_dir` is, else the bundled one."""
+    return config.dataset or (guess(config.data_dir) if config.data_dir else _DEFAULT)
+
+
+def guess(location):
+    """The kind of data set that a path seems to be: by the file's suffix, or by the files in the directory."""
+    suffix = os.path.splitext(location)[1].lower()
+    if suffix in (".csv", ".tsv", ".npz"):
+        return "npz" if suffix == ".npz" else "csv"
+    if "tfrecord" in os.path.basename(location) or "://" in location:
+        return "tfrecord"
+    names = [entry.name for entry in itertools.islice(os.scandir(location), 1000)] if os.path.isdir(location) else []
+    if any(".tfrecord" in name for name in names):
+        return "tfrecord"
+    return "idx" if any("-ubyte" in name for name in names) else "folder"
+
+
+def _read(config):
     read = _reader(config)
     if config.eval_data_dir and config.eval_on == "holdout":
         raise UsageError("evaluation data must come from eval_data_dir or from eval_on=holdout, got both; drop one")
@@ -44,11 +80,16 @@ def load_data(config):
         raise UsageError(
             f"dataset {config.dataset} needs training images, got a test split alone in {config.data_dir}; use it as eval_data_dir"
         )
+    if config.unlabeled_dir:
+        train = join(train, read(config.unlabeled_dir, "unlabelled").without_labels(), config.unlabeled_dir)
     if config.eval_on == "holdout":
         return hold_out(train, config.holdout_fraction)
     if not config.eval_data_dir:
         test = read(config.data_dir, "test", train.class_names)
-        return Data(train, None if test is None or test.labels is None else test)
+        if test is None or test.labels is None:
+            return Data(train)
+        _check_evaluation(train, test, config.data_dir)
+        return Data(train, test)
     evaluation = read(config.eval_data_dir, "test", train.class_names)
     if evaluation is None:
         evaluation = read(config.eval_data_dir, "train", train.class_names)
@@ -58,7 +99,7 @@ def load_data(config):
 
 def _reader(config):
     """The `read` function of the data set's source, once its name and its directories are plausible."""
-    name = config.dataset or _DEFAULT
+    name = name_of(config)
     if name.startswith(_TFDS) and name != _TFDS:
         from tf_simclr.data import tfds_source
 
@@ -68,23 +109,23 @@ def _reader(config):
         hint = f"did you mean {near[0]}?" if near else "a data set of TensorFlow Datasets is written tfds:NAME"
         raise UsageError(f"dataset must be one of {', '.join(_READERS)} or tfds:NAME, got {name!r}; {hint}")
     bundled = name == _DEFAULT
-    for setting in ("data_dir", "eval_data_dir"):
+    for setting in ("data_dir", "unlabeled_dir", "eval_data_dir"):
         value = getattr(config, setting)
         if bundled and value:
             raise UsageError(f"dataset {name} is bundled and takes no {setting}, got {value}; drop it, or say dataset=idx, npz or folder")
-        if value and not os.path.exists(value):
+        if value and name != "tfrecord" and not os.path.exists(value):
             raise UsageError(f"{setting} must be an existing path, got {value}; check the spelling")
     if not bundled and not config.data_dir:
-        raise UsageError(
-            f"dataset {name} needs data_dir, got none; give the {'file' if name == 'npz' else 'directory'} that holds the images"
-        )
+        raise UsageError(f"dataset {name} needs data_dir, got none; give the {_FILES.get(name, 'directory')} that holds the images")
     read = importlib.import_module(_READERS[name]).read
-    return functools.partial(read, limits=config) if name == "folder" else read
+    return functools.partial(read, limits=config) if name in _ENCODED else read
 
 
 def _check_evaluation(train, evaluation, where):
     if evaluation.labels is None:
         raise UsageError(f"evaluation data must have labels, got images without labels in {where}")
+    if without := int(sum(evaluation.labels < 0)):
+        raise UsageError(f"evaluation data must have labels, got {without:,} images without one in {where}; give them one, or drop them")
     if train.labels is not None and evaluation.class_names != train.class_names:
         raise UsageError(
             f"evaluation data must have the training data's classes in the same order, {_brief(train.class_names)},"

@@ -50,7 +50,7 @@ def training_batches(source, *, spec, policy, seed, batch_size, start, stop, sha
     with tf.device("CPU:0"):
         labels = None if source.labels is None else tf.constant(source.labels, tf.int64)
         images = None if source.images is None else tf.constant(source.images)
-        keys = None if source.encoded is None else tf.constant(source.encoded)
+        keys = None if source.encoded is None else source.storage.tensor(source.encoded)
 
     def name_examples(positions):
         example = example_at(positions, seed, stream, len(source))
@@ -102,13 +102,13 @@ def plain_batches(source, *, spec, batch_size):
         if source.images is not None:
             images = tf.data.Dataset.from_tensor_slices(source.images)
         else:
-            keys = tf.data.Dataset.from_tensor_slices(source.encoded)
+            keys = tf.data.Dataset.from_tensor_slices(source.storage.tensor(source.encoded))
             images = keys.map(lambda key: _read(key, source, spec), num_parallel_calls=tf.data.AUTOTUNE)
     return images.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
 def _read(key, source, spec):
-    return decode.read(key, source.on_disk, source.channels, spec.background, pillow=True)
+    return decode.read(source.storage.content(key), source.channels, spec.background, pillow=True)
 
 
 def with_wait(dataset):

@@ -2,11 +2,16 @@
 
 import dataclasses
 import hashlib
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 
 from tf_simclr.errors import UsageError
+
+NO_LABEL = -1
+# What the header of an encoded image says: digest of its content (32 hexadecimal digits), sides in pixels, upright, channels (1 to 4)
+# as stored, format.
+FACTS = np.dtype([("digest", "S32"), ("height", "i4"), ("width", "i4"), ("channels", "i1"), ("format", "U5")])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,11 +22,11 @@ class Source:
       channels: 1 grey, 3 RGB.
       size: side in pixels that the network input gets unless `--image_size` says otherwise.
       images: uint8 [N, H, W, channels], or None where the images are encoded.
-      encoded: [N] file paths (with `on_disk`) or encoded bytes, as a NumPy array of objects; None where images are decoded.
-      on_disk: whether `encoded` holds paths.
-      labels: int64 [N] in [0, classes), or None.
+      encoded: [N] keys of encoded images in `storage`, as a NumPy array of objects; None where images are decoded.
+      storage: see `data.storage`; None where images are decoded.
+      labels: int64 [N] in [0, classes), -1 for an image without a label; None where no image has one.
       class_names: names in label order; empty without labels.
-      digests: bytes [N], 32 hexadecimal digits of every image's encoded content; None where images are decoded.
+      facts: `FACTS` [N]; None where images are decoded.
       bad: tuple of (name, reason), images that were left out.
       numbers: int64 [N], where every image stood in the source that it was taken from; None where they are all there.
     """
@@ -30,10 +35,10 @@ class Source:
     size: int
     images: Optional[np.ndarray] = None
     encoded: Optional[np.ndarray] = None
-    on_disk: bool = False
+    storage: Any = None
     labels: Optional[np.ndarray] = None
     class_names: tuple = ()
-    digests: Optional[np.ndarray] = None
+    facts: Optional[np.ndarray] = None
     bad: tuple = ()
     numbers: Optional[np.ndarray] = None
 
@@ -42,15 +47,25 @@ class Source:
 
     def take(self, indices):
         """The images at `indices` (int [M]), in that order."""
-        parts = {name: getattr(self, name) for name in ("images", "encoded", "labels", "digests")}
+        parts = {name: getattr(self, name) for name in ("images", "encoded", "labels", "facts")}
         parts["numbers"] = np.arange(len(self)) if self.numbers is None else self.numbers
         return dataclasses.replace(self, **{name: part[indices] for name, part in parts.items() if part is not None})
 
     def name(self, index):
         """What to call an image in a message: its path, else its number in the data set."""
-        if self.on_disk:
-            return str(self.encoded[index])
-        return f"image {index if self.numbers is None else self.numbers[index]}"
+        name = None if self.storage is None else self.storage.name(self.encoded[index])
+        return name or f"image {index if self.numbers is None else self.numbers[index]}"
+
+    @property
+    def labelled(self):
+        """int64 [M], the images that have a label."""
+        return np.flatnonzero(self.labels >= 0) if self.labels is not None else np.empty(0, np.int64)
+
+    def digests(self):
+        """bytes [N], 32 hexadecimal digits of every image's content: encoded bytes, or pixels where images are decoded."""
+        if self.facts is not None:
+            return self.facts["digest"]
+        return np.array([digest(np.ascontiguousarray(image)) for image in self.images], "S32")
 
     def without_labels(self):
         """The same images; no label, no class."""
@@ -63,10 +78,43 @@ class Source:
             digest.update(str(self.images.shape).encode())
             digest.update(np.ascontiguousarray(self.images))
         else:
-            digest.update(b"".join(self.digests))
+            digest.update(b"".join(self.facts["digest"]))
         if self.labels is not None:
             digest.update(np.ascontiguousarray(self.labels, np.int64))
         return digest.hexdigest()
+
+
+def digest(content):
+    """32 hexadecimal digits, as bytes, that tell contents apart."""
+    return hashlib.blake2b(content, digest_size=16).hexdigest().encode()
+
+
+def join(first, second, what):
+    """Two sources as one, `first` before `second`; images of `second` have no label.
+
+    Channels and size are those of `first`; pixels of another size, and another kind of storage, cannot be joined.
+
+    Args:
+      first, second: `Source`s.
+      what: where `second` comes from, for messages.
+
+    Raises:
+      UsageError: images that cannot lie in one array, or one storage.
+    """
+    if first.storage != second.storage or (first.images is not None and first.images.shape[1:] != second.images.shape[1:]):
+        kinds = [_kind(part) for part in (first, second)]
+        raise UsageError(f"images of {what} must be stored as the labelled ones are, {kinds[0]}, got {kinds[1]}; convert one of them")
+    parts = {name: (getattr(first, name), getattr(second, name)) for name in ("images", "encoded", "facts")}
+    joined = {name: np.concatenate(pair) for name, pair in parts.items() if pair[0] is not None}
+    if first.labels is not None:
+        joined["labels"] = np.concatenate([first.labels, np.full(len(second), NO_LABEL, np.int64)])
+    return dataclasses.replace(first, **joined, bad=first.bad + second.bad, numbers=None)
+
+
+def _kind(source):
+    if source.images is None:
+        return f"encoded in {type(source.storage).__name__.lower()}"
+    return f"pixels of shape {list(source.images.shape[1:])}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +136,7 @@ def as_source(images, labels=None, class_names=(), what="images"):
 
     Args:
       images: uint8 [N, H, W] or [N, H, W, C], C 1 or 3, N ≥ 1.
-      labels: integers [N], ≥ 0, or None.
+      labels: integers [N], ≥ 0 or -1 for an image without a label; or None.
       class_names: names in label order; empty names the classes by their numbers.
       what: where the arrays come from, for messages.
 
@@ -120,8 +168,10 @@ def checked_labels(labels, examples, class_names, what):
         raise UsageError(
             f"labels of {what} must be {examples} whole numbers, one for each image, got {labels.dtype} of shape {list(labels.shape)}"
         )
-    if labels.min() < 0:
-        raise UsageError(f"labels of {what} must be at least 0, got {labels.min()}")
+    if labels.min() < NO_LABEL:
+        raise UsageError(f"labels of {what} must be at least 0, or {NO_LABEL} for an image without a label, got {labels.min()}")
+    if labels.max() == NO_LABEL:
+        return None, ()
     names = tuple(map(str, class_names)) or tuple(str(i) for i in range(labels.max() + 1))
     if labels.max() >= len(names):
         raise UsageError(f"labels of {what} must be below the number of class names, {len(names)}, got {labels.max()}")

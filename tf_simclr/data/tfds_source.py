@@ -7,6 +7,7 @@ from absl import logging
 
 from tf_simclr.data.encoded import as_encoded
 from tf_simclr.data.source import as_source
+from tf_simclr.data.storage import Memory
 from tf_simclr.errors import UsageError
 
 
@@ -19,7 +20,7 @@ def read(name, location, split, class_names=(), *, limits):
     Args:
       name: as for `tfds.builder`: NAME, NAME/CONFIG or NAME:VERSION.
       location: the TFDS data directory, which holds NAME/VERSION; empty for TFDS' own default.
-      split: "train", or "test" for the first labelled one of test and validation.
+      split: "train", "unlabelled" (the same), or "test" for the first labelled one of test and validation.
       class_names: ignored; the names are those of the data set.
       limits: a `DataConfig`: max_pixels, max_bytes, max_bad_fraction of images that stay encoded.
 
@@ -99,4 +100,4 @@ def _read_split(builder, split, what, limits):
     images = [example["image"] for example in examples]
     if one_size:
         return as_source(np.stack(images), labels, names, what=what)
-    return as_encoded(np.array(images, object), labels, names, on_disk=False, limits=limits, what=what)
+    return as_encoded(np.array(images, object), labels, names, Memory(), limits=limits, what=what)

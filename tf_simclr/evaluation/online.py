@@ -43,5 +43,5 @@ def probe(network, data, batch_size):
 
 
 def _sample(source, most):
-    """At most so many images, always the same, in random order."""
-    return source.take(np.random.default_rng(0).permutation(len(source))[:most])
+    """At most so many labelled images, always the same, in random order."""
+    return source.take(np.random.default_rng(0).permutation(source.labelled)[:most])

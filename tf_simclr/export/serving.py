@@ -38,7 +38,7 @@ class Serving(tf.Module):
             return {name: x[:count] for name, x in outputs.items()}
 
         def read_one(content):
-            return decode.resize_to_square(decode.read(content, False, spec.channels, spec.background), spec.image_size)
+            return decode.resize_to_square(decode.read(content, spec.channels, spec.background), spec.image_size)
 
         @tf.function(input_signature=[tf.TensorSpec([None, None, None, spec.channels], tf.float32, name="images")])
         def serve(images):

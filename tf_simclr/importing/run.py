@@ -6,7 +6,8 @@ import numpy as np
 
 from tf_simclr import durable, lock
 from tf_simclr.config import Config, replace
-from tf_simclr.data.source import Data, Source
+from tf_simclr.data.source import FACTS, Data, Source
+from tf_simclr.data.storage import Memory
 from tf_simclr.errors import UsageError
 from tf_simclr.importing.architecture import read_architecture
 from tf_simclr.importing.choice import choose_stage
@@ -114,7 +115,9 @@ def _by_reason(reasons):
 
 def _no_images(spec, image_size):
     """The data of a run that saw none here; its size is the network's."""
-    return Data(Source(spec.channels, image_size or _SIZES[spec.stem], encoded=np.array([], object), digests=np.array([], bytes)))
+    return Data(
+        Source(spec.channels, image_size or _SIZES[spec.stem], encoded=np.array([], object), storage=Memory(), facts=np.array([], FACTS))
+    )
 
 
 def _settings(spec, stage, selector, run_dir):

@@ -96,4 +96,4 @@ def _labels_in_use(config, data, facts):
     limited = config.data.labels_per_class or config.data.num_labels or config.data.label_fraction
     if not limited and facts["label_indices"] and facts["data"]["fingerprint"] == data.train.fingerprint():
         return facts["label_indices"]
-    return draw_labels(data.train.labels, len(data.train.class_names), config.data)
+    return draw_labels(data.train.labels, data.train.class_names, config.data)

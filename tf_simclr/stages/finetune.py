@@ -25,7 +25,7 @@ def run(config, data=None):
     setup.check_selector(fit.selector, spec)
     strategy = replicas.make_strategy(config)
     setup.check_batch(fit, strategy.num_replicas_in_sync)
-    labelled = draw_labels(data.train.labels, len(data.train.class_names), config.data)
+    labelled = draw_labels(data.train.labels, data.train.class_names, config.data)
     run = setup.open_run(config, data, spec, fit.selector, data.train.class_names, labelled, parent)
     if (result := setup.finished(run)) is not None:
         return result

@@ -28,7 +28,7 @@ def run(config, data=None):
     setup.need_evaluation(data, config)
     settings, spec = config.linear_eval, setup.spec_of(parent, config)
     setup.check_selector(settings.selector, spec)
-    labelled = draw_labels(data.train.labels, len(data.train.class_names), config.data)
+    labelled = draw_labels(data.train.labels, data.train.class_names, config.data)
     run = setup.open_run(config, data, spec, settings.selector, data.train.class_names, labelled, parent)
     if (result := setup.finished(run)) is not None:
         return result

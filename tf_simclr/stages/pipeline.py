@@ -11,6 +11,7 @@ from absl import logging
 from tf_simclr import stages
 from tf_simclr.config import replace
 from tf_simclr.data.labels import draw_labels
+from tf_simclr.data.storage import Files
 from tf_simclr.errors import UsageError
 from tf_simclr.evaluation.comparison import format_table, summarise, write_comparison
 from tf_simclr.export.saved_model import usage_line
@@ -71,10 +72,10 @@ def _tell(config, data, run, result):
 
 def _sample(source, directory):
     """The path of an evaluation image as a file: its own, or a PNG written into the report."""
-    if source.on_disk:
+    if isinstance(source.storage, Files):
         return source.encoded[0]
     path = directory / "sample.png"
-    path.write_bytes(source.encoded[0] if source.images is None else tf.io.encode_png(source.images[0]).numpy())
+    path.write_bytes(source.storage.load(source.encoded[0]) if source.images is None else tf.io.encode_png(source.images[0]).numpy())
     return path
 
 
@@ -97,7 +98,7 @@ def _check(config, data, plan):
     if ("student", config.label_seed_list[0]) in plan and not (config.student.depth or config.student.width):
         raise UsageError("the method student needs an architecture: give --student_width or --student_depth, or leave it out of --methods")
     for seed in config.label_seed_list:
-        draw_labels(data.train.labels, len(data.train.class_names), replace(config, data__label_seed=seed).data)
+        draw_labels(data.train.labels, data.train.class_names, replace(config, data__label_seed=seed).data)
 
 
 def _home(root, method, seed):

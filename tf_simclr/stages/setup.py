@@ -16,6 +16,7 @@ import tf_simclr
 from tf_simclr import pretrained
 from tf_simclr.config import DataConfig, ModelConfig, options, replace
 from tf_simclr.data import load_data
+from tf_simclr.data.load import name_of
 from tf_simclr.data.pipeline import training_batches
 from tf_simclr.errors import UsageError
 from tf_simclr.models.network import Network
@@ -24,9 +25,8 @@ from tf_simclr.run_directory import RunDirectory
 from tf_simclr.stages import replicas
 from tf_simclr.training.checkpoints import restore_network
 
-DEFAULT_DATASET = "fashion_mnist_8k"
-_WHERE_FROM = ("dataset", "data_dir", "eval_data_dir", "eval_on", "holdout_fraction")
-_LIMITS = ("max_pixels", "max_bytes", "max_bad_fraction")  # they decide which images there are
+_WHERE_FROM = ("dataset", "data_dir", "unlabeled_dir", "eval_data_dir", "eval_on", "holdout_fraction", "image_feature", "label_feature")
+_LIMITS = ("max_pixels", "max_bytes", "max_bad_fraction", "allow_overlap")  # they decide which images there may be
 
 
 def parent_of(config, stages=()):
@@ -68,13 +68,14 @@ def with_data_of(config, parent):
     if not data.dataset and not data.data_dir and parent is not None:
         theirs = parent.config().data
         changes = {name: getattr(theirs, name) for name in _WHERE_FROM}
-        if data.eval_data_dir:
-            changes["eval_data_dir"] = data.eval_data_dir
+        for name in ("unlabeled_dir", "eval_data_dir"):
+            if getattr(data, name):
+                changes[name] = getattr(data, name)
         if data.eval_on != "auto":
             changes["eval_on"] = data.eval_on
         changes |= {name: getattr(theirs, name) for name in _LIMITS if getattr(data, name) == getattr(DataConfig, name)}
     elif not data.dataset:
-        changes["dataset"] = DEFAULT_DATASET if not data.data_dir else "folder"
+        changes["dataset"] = name_of(data)
     if changes.get("eval_on", data.eval_on) == "auto":
         changes["eval_on"] = "test"
     return replace(config, **{f"data__{name}": value for name, value in changes.items()})

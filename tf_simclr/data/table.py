@@ -1,0 +1,96 @@
+"""A CSV file of image paths and labels."""
+
+import csv
+import os
+
+import numpy as np
+
+from tf_simclr.data.encoded import as_encoded
+from tf_simclr.data.storage import Files
+from tf_simclr.errors import UsageError
+
+PATHS = ("path", "file", "filename", "file_name", "image")
+LABELS = ("label", "class", "class_name", "category")
+SPLITS = ("split", "subset")
+_TESTS = ("test", "val", "valid", "validation")
+
+
+def read(location, split, class_names=(), *, limits):
+    """One split of a table with a path and a label in every row; images stay on disk and are decoded when they are used.
+
+    The delimiter is the comma, semicolon or tab that the first line holds. A first line that names its columns (path, file, filename
+    or image; label, class or category; split or subset; in any order, beside others) is a header; without one the first column is
+    the path and the second, where there is one, the label. Paths are relative to the table. An image without a label has an empty
+    one; it is used as an unlabelled image. Of the split column, test comes before val; rows that are neither are for training.
+    A path where no image is counts as a bad image.
+
+    Args:
+      location: path of the file, UTF-8.
+      split: "train", "unlabelled" (the same) or "test".
+      class_names: the classes in order, of which a test split may lack some; empty makes them of the labels that occur, sorted: as
+        numbers where all are whole numbers, else as text.
+      limits: a `DataConfig`: max_pixels, max_bytes, max_bad_fraction.
+
+    Returns:
+      A `Source`, or None for "test" where no row is of that split.
+
+    Raises:
+      UsageError: not such a file, a row with too few columns, a path twice, or no image.
+    """
+    rows = _rows(location)
+    tests = [name for name in _TESTS if any(row[2] == name for row in rows)]
+    if split == "test":
+        rows = [row for row in rows if tests and row[2] == tests[0]]
+        if not rows:
+            return None
+    else:
+        rows = [row for row in rows if row[2] not in _TESTS]
+    if not rows:
+        raise UsageError(f"dataset csv needs at least one row of split {split} in {location}, got none; check data_dir")
+    names = class_names_of({label for _, label, _ in rows if label}, class_names)
+    number = {name: i for i, name in enumerate(names)}
+    folder = os.path.dirname(os.path.abspath(location))
+    paths = np.array([os.path.join(folder, path) for path, _, _ in rows], object)
+    labels = np.array([number.get(label, -1) for _, label, _ in rows]) if names else None
+    return as_encoded(paths, labels, names, Files(), limits, location)
+
+
+def class_names_of(labels, known):
+    """Class names in order: the known ones where all labels are among them, else the labels, sorted: numbers by value, or as text."""
+    if labels <= set(known):
+        return tuple(known)
+    whole = all(label.removeprefix("-").isdecimal() for label in labels)
+    return tuple(sorted(labels, key=int if whole else str))
+
+
+def _rows(location):
+    """[(path, label or "", split or "")]"""
+    try:
+        with open(location, newline="", encoding="utf-8-sig") as file:
+            first = file.readline()
+            file.seek(0)
+            delimiter = max(",;\t", key=first.count)
+            table = [
+                (number, [cell.strip() for cell in row]) for number, row in enumerate(csv.reader(file, delimiter=delimiter), 1) if any(row)
+            ]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"dataset csv needs a text file in UTF-8 that can be read, got {location} ({error}); check data_dir") from error
+    header = [cell.lower() for cell in table[0][1]] if table else []
+    place = {kind: next((i for i, cell in enumerate(header) if cell in names), None) for kind, names in _COLUMNS.items()}
+    if place["path"] is None:
+        place = {"path": 0, "label": 1 if len(header) > 1 else None, "split": None}
+    else:
+        del table[0]
+    needed = 1 + max(column for column in place.values() if column is not None)
+    rows, seen = [], {}
+    for number, row in table:
+        if len(row) < needed:
+            raise UsageError(f"every row of {location} must have {needed} columns, got {len(row)} in line {number}; complete it")
+        path, label, split = ("" if place[kind] is None else row[place[kind]] for kind in _COLUMNS)
+        if seen.setdefault(path, number) != number:
+            raise UsageError(f"every path must stand once in {location}, got {path} in lines {seen[path]} and {number}; drop one")
+        rows.append((path, label, split.lower()))
+    return rows
+
+
+_COLUMNS = {"path": PATHS, "label": LABELS, "split": SPLITS}
