@@ -85,7 +85,7 @@ def _images_below(directory):
 
 def _refuse(error):
     raise UsageError(
-        f"dataset folder needs directories that can be read, got {error.filename} ({error.strerror}); change its permissions or move it away"
+        f"dataset folder needs directories that can be read, got {error.filename} ({error.strerror}); change its permissions or move it"
     ) from error
 
 

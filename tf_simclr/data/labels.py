@@ -39,7 +39,8 @@ def draw_labels(labels, class_names, config):
         members = np.flatnonzero(labels == number)
         if len(members) < share:
             raise UsageError(
-                f"{share} labels of every class are asked for, got {len(members)} images of class {class_names[number]}; ask for fewer labels"
+                f"{share} labels of every class are asked for, got {len(members)} images of class {class_names[number]};"
+                " ask for fewer labels"
             )
         random.shuffle(members)
         chosen[number::num_classes] = members[:share]
