@@ -26,8 +26,6 @@ def two_replicas():
 @pytest.fixture
 def short_resnet(monkeypatch):
     """Leaves the first group alone of ResNet-10 and ResNet-50, for tests that need any network, soon."""
-    from tf_simclr.models import resnet
+    import tiny
 
-    for depth in (10, 50):
-        block, _ = resnet.LAYOUTS[depth]
-        monkeypatch.setitem(resnet.LAYOUTS, depth, (block, (1,)))
+    tiny.shorten(monkeypatch)

@@ -6,6 +6,11 @@ from tf_simclr.config import Config, replace
 from tf_simclr.data import from_arrays
 
 CLASSES = ("left", "right", "both")
+# The command line's share of `settings`: two steps of training.
+FLAGS = (
+    *("--depth=10", "--width=0.0625", "--stem=cifar2", "--head_dim=16"),
+    *("--optimizer=adamw", "--learning_rate=0.01", "--lr_scaling=none", "--batch_size=8", "--steps=2"),
+)
 
 
 def images(count, seed, size=16):
@@ -17,6 +22,20 @@ def images(count, seed, size=16):
     pixels[labels == 1, :, size // 2 :] += 150
     pixels[labels == 2] += 75
     return pixels.astype(np.uint8), labels
+
+
+def write_npz(path, pixels, labels, class_names=CLASSES):
+    """An npz file of labelled images."""
+    np.savez(path, images=pixels, labels=labels, class_names=list(class_names))
+
+
+def shorten(monkeypatch):
+    """Leaves the first group alone of ResNet-10 and ResNet-50."""
+    from tf_simclr.models import resnet
+
+    for depth in (10, 50):
+        block, _ = resnet.LAYOUTS[depth]
+        monkeypatch.setitem(resnet.LAYOUTS, depth, (block, (1,)))
 
 
 def data(labelled=True, train=96, evaluation=48):

@@ -6,6 +6,8 @@ from tf_simclr.cli_flags import FITS, PLAIN, build_flags, flag_name, shared_fiel
 from tf_simclr.config import Config, options, sections
 
 STAGE_HELP = {
+    "inspect": ("look at a data set before training: what it holds, what is wrong, what fits it", "--stage=inspect --data_dir=DIR"),
+    "preview": ("a picture of the views that pretraining will see", "--stage=preview --data_dir=DIR --crop_min_area=0.3"),
     "pretrain": ("learn features from images alone", "--stage=pretrain --run_dir=runs/pre"),
     "linear_eval": ("logistic regression on the frozen features", "--stage=linear_eval --from=runs/pre --labels_per_class=10"),
     "finetune": (

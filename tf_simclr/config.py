@@ -13,7 +13,7 @@ import typing
 
 from tf_simclr.errors import UsageError
 
-STAGES = ("pretrain", "linear_eval", "finetune", "distill", "evaluate", "export", "pipeline")
+STAGES = ("inspect", "preview", "pretrain", "linear_eval", "finetune", "distill", "evaluate", "export", "pipeline")
 METHODS = ("supervised", "linear_eval", "finetune", "self_distill", "student")
 DEPTHS = (10, 18, 34, 50, 101, 152, 200)
 
@@ -245,6 +245,8 @@ def sections(config):
 # The sections of training settings, and those that each stage reads; where there are two, `used_sections` chooses.
 FITS = tuple(f.name for f in dataclasses.fields(Config) if dataclasses.is_dataclass(f.type) and f.name not in ("data", "model"))
 USES = {
+    "inspect": ("pretrain",),
+    "preview": ("pretrain",),
     "pretrain": ("pretrain",),
     "linear_eval": ("linear_eval",),
     "finetune": ("finetune", "supervised"),

@@ -26,11 +26,16 @@ class DamagedError(Exception):
 
 
 def write_text(path, text):
+    """`write_bytes` of a text in UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path, content):
     """Replaces a file in one step: a reader, also after a crash, finds the old content or the new one."""
     path = pathlib.Path(path)
     part = path.with_name(path.name + _PART)
-    with open(part, "w", encoding="utf-8") as file:
-        file.write(text)
+    with open(part, "wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     os.replace(part, path)

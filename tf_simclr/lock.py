@@ -64,5 +64,5 @@ def _owner(descriptor):
     try:
         owner = json.loads(os.pread(descriptor, 1000, 0))
         return f"process {owner['process']} on {owner['host']} since {owner['since']}"
-    except ValueError:
+    except (ValueError, TypeError, KeyError):
         return ""

@@ -1,6 +1,7 @@
 """What a run directory holds; every stage writes one and later stages read it.
 
 config.json       the settings, and what was found out from them: architecture, class names, labels used, data fingerprint, versions
+contents.bin      digests of the training images' contents, sorted, 16 bytes each; absent where they are those of the earlier stage
 quarantine.csv    images that cannot be used, with the reason; absent where there are none
 metrics.jsonl     one line per epoch of training
 tensorboard/      the same for TensorBoard
@@ -19,12 +20,25 @@ import json
 import pathlib
 import time
 
+import numpy as np
+
 from tf_simclr import durable, lock
-from tf_simclr.config import Config, ModelConfig, from_dict, used_settings
+from tf_simclr.config import Config, ModelConfig, check, from_dict, options, used_settings
 from tf_simclr.errors import UsageError
 
-FACTS = ("settings", "model", "selector", "class_names", "label_indices", "data", "parent", "versions")
-_CONTENT = ("config.json", "quarantine.csv", "metrics.jsonl", "tensorboard", "checkpoints", "report", "export", "done.json")
+# An example of everything in config.json: another kind of value is refused. Label indices and parent may also be null.
+_EXAMPLE = {
+    "settings": {},
+    "model": {},
+    "selector": 1,
+    "class_names": ["a"],
+    "label_indices": [0],
+    "data": {"images": 1, "fingerprint": ""},
+    "parent": {"path": "", "identity": ""},
+    "versions": {},
+}
+FACTS = tuple(_EXAMPLE)
+_CONTENT = ("config.json", "contents.bin", "quarantine.csv", "metrics.jsonl", "tensorboard", "checkpoints", "report", "export", "done.json")
 
 
 def _differences(old, new, prefix=""):
@@ -40,12 +54,45 @@ def _differences(old, new, prefix=""):
 def _read(path):
     """A JSON object, as data and nothing else. Raises UsageError for another file."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        value = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_repeats)
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{path} must be a JSON file that this package wrote, but cannot be read ({error}); put a copy back") from error
     if not isinstance(value, dict):
         raise UsageError(f"{path} must hold a JSON object, got {type(value).__name__}; put a copy back")
     return value
+
+
+def _without_repeats(pairs):
+    """A JSON object as a dict; of a key that stands twice, people and programs might each believe another value."""
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError(f"a key twice among {', '.join(key for key, _ in pairs)}"[:200])
+    return dict(pairs)
+
+
+def _is_like(value, example):
+    """Whether a JSON value has the types of an example; objects may hold more, lists any number of such elements."""
+    if isinstance(example, dict):
+        return isinstance(value, dict) and all(key in value and _is_like(value[key], part) for key, part in example.items())
+    if isinstance(example, list):
+        return isinstance(value, list) and all(_is_like(part, example[0]) for part in value)
+    return type(value) is type(example)
+
+
+def check_path(path):
+    """Raises UsageError for a directory that TensorFlow writes checkpoints or exports to and then does not find them in."""
+    # It takes paths for patterns when it looks for a checkpoint, with no way to say that they are none. Surrogates stand for no UTF-8.
+    if any(character in "[\\" or "\ud800" <= character <= "\udfff" for character in str(path)):
+        raise UsageError(
+            f"the directory of a run or an export needs a path in UTF-8 without [ and \\, which TensorFlow takes for a pattern,"
+            f" got {str(path)!r}; give another one"
+        )
+
+
+def write_quarantine(directory, bad):
+    """Lists images that are left out, in quarantine.csv: a sequence of (name, reason)."""
+    table = io.StringIO()
+    csv.writer(table).writerows([("path", "reason"), *bad])
+    durable.attempt(lambda: durable.write_text(directory / "quarantine.csv", table.getvalue()), "quarantine.csv")
 
 
 class RunDirectory:
@@ -55,15 +102,20 @@ class RunDirectory:
       path: the directory; made when something is written.
       writes: whether this process writes there; of many workers only one does.
       alone: whether there are no other workers.
+
+    Raises:
+      UsageError: TensorFlow could not read checkpoints there, see `check_path`.
     """
 
     def __init__(self, path, writes=True, alone=True):
+        check_path(path)
         self.path, self.writes, self.alone = pathlib.Path(path), writes, alone
         self.checkpoints = self.path / "checkpoints"
         self.tensorboard = self.path / "tensorboard"
         self.metrics = self.path / "metrics.jsonl"
         self.report = self.path / "report"
         self.export = self.path / "export"
+        self._contents = self.path / "contents.bin"
         self._config = self.path / "config.json"
         self._done = self.path / "done.json"
 
@@ -120,11 +172,15 @@ class RunDirectory:
         """Marks the run as finished, with its JSON-able result."""
         self._write(self._done, result)
 
-    def quarantine(self, bad):
-        """Lists images that are left out: a sequence of (name, reason)."""
-        table = io.StringIO()
-        csv.writer(table).writerows([("path", "reason"), *bad])
-        durable.attempt(lambda: durable.write_text(self.path / "quarantine.csv", table.getvalue()), "quarantine.csv")
+    def record_contents(self, digests):
+        """Keeps the digests (bytes [N], 32 hexadecimal digits each) of the training images' contents."""
+        content = bytes.fromhex(b"".join(np.unique(digests)).decode())
+        durable.attempt(lambda: durable.write_bytes(self._contents, content), str(self._contents))
+
+    def contents(self):
+        """The digests that `record_contents` kept, sorted; none where it kept none."""
+        content = self._contents.read_bytes().hex().encode() if self._contents.exists() else b""
+        return np.frombuffer(content, "S32")
 
     def identity(self):
         """SHA-256 of the newest checkpoint's manifest, which tells one training from another; None without a checkpoint."""
@@ -149,12 +205,25 @@ class RunDirectory:
         if set(facts) != set(FACTS):
             wrong = sorted(set(facts) ^ set(FACTS))
             raise UsageError(f"{self._config} must hold {', '.join(FACTS)}, got one where {wrong[0]!r} is missing or too many")
+        for name, example in _EXAMPLE.items():
+            if not _is_like(facts[name], example) and not (facts[name] is None and name in ("label_indices", "parent")):
+                raise UsageError(f"{self._config} must hold {name} as this package writes it, got {facts[name]!r:.80}; put a copy back")
         return facts
 
     def config(self):
         """The settings of this run, a `Config`."""
-        return from_dict(Config, self.facts()["settings"])
+        return self._read_as(Config, "settings")
 
     def spec(self):
         """The resolved architecture of this run, a `ModelConfig`."""
-        return from_dict(ModelConfig, self.facts()["model"])
+        return self._read_as(ModelConfig, "model")
+
+    def _read_as(self, kind, name):
+        values = self.facts()[name]
+        try:
+            built = from_dict(kind, values, name)
+            for field in options(built):
+                check(field, getattr(built, field.name))
+        except UsageError as error:
+            raise UsageError(f"{self._config}: {error}; put a copy back") from error
+        return built

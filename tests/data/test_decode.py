@@ -7,7 +7,9 @@ from data import images
 from data.images import RGB, encode
 from PIL import Image
 
-from tf_simclr.data import decode
+from tf_simclr.config import DataConfig, ModelConfig, PretrainConfig
+from tf_simclr.data import decode, load_data
+from tf_simclr.data.pipeline import plain_batches, training_batches
 
 GREY = RGB[..., 0]
 STRING = tf.TensorSpec([], tf.string)
@@ -54,11 +56,53 @@ SERVING = tf.function(lambda content: decode.read(content, 3), input_signature=[
 @pytest.mark.fault("R12")
 @pytest.mark.parametrize("background", decode.BACKGROUNDS)
 @pytest.mark.parametrize("kind", [*EVERY, *PILLOW])
-def test_every_kind_is_read_as_pillow_reads_it(kind, background):
+def test_every_kind_is_read_as_pillow_reads_it(kind, background, record_property):
     content = {**EVERY, **PILLOW}[kind]
     expected = images.by_pillow(content, decode.BACKGROUNDS[background])
     found = READERS[background](content).numpy().astype(int)
     assert found.shape == expected.shape and np.abs(found - expected).max() <= 2
+    record_property("outcome", f"{len(EVERY) + len(PILLOW)} kinds of file on white and on black: within 2/255 of Pillow")
+
+
+def load(root):
+    """The images of a folder, looked at as before a training."""
+    return load_data(DataConfig(dataset="folder", data_dir=str(root))).train
+
+
+@pytest.mark.fault("R12")
+def test_the_content_counts_and_not_the_name(tmp_path, record_property):
+    contents = {"a.png": encode(images.PHOTO, "JPEG"), "b.jpg": encode(images.PHOTO), "c.gif": encode(RGB, "BMP"), "d.BMP": encode(RGB, "GIF")}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    source = load(tmp_path)
+    assert source.facts["format"].tolist() == ["JPEG", "PNG", "BMP", "GIF"] and not source.bad
+    for key, content in zip(source.encoded, contents.values(), strict=True):
+        found = decode.read(source.storage.content(key), source.channels, pillow=True).numpy().astype(int)
+        assert np.abs(found - images.by_pillow(content)).max() <= 2
+    record_property("outcome", "wrong extensions: read by their content")
+
+
+@pytest.mark.fault("R12")
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "WEBP"])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (5000, 1)], ids=str)
+def test_the_smallest_and_the_longest_images_are_trained_on(tmp_path, kind, shape, record_property):
+    pixels = np.resize(np.uint8([[200, 40, 90], [10, 250, 0], [30, 60, 120]]), [*shape, 3])
+    content = encode(np.repeat(np.repeat(pixels[::50, ::50], 50, 0), 50, 1)[: shape[0], : shape[1]], kind)
+    (tmp_path / "image").with_suffix(f".{kind.lower()}").write_bytes(content)
+    source, spec = load(tmp_path), ModelConfig(image_size=16, channels=3)
+    assert (source.facts["height"], source.facts["width"], source.size) == (shape[0], shape[1], 1)
+    expected = images.by_pillow(content)
+    found = READERS["white"](content).numpy().astype(int)
+    assert found.shape == expected.shape and np.abs(found - expected).max() <= 2
+    (view,) = plain_batches(source, spec=spec, batch_size=4)
+    centre = expected[(shape[0] - 1) // 2, (shape[1] - 1) // 2]
+    np.testing.assert_allclose(view, np.broadcast_to(centre / 255, [1, 16, 16, 3]), atol=2 / 255)
+    batches = training_batches(source, spec=spec, policy=PretrainConfig(), seed=1, batch_size=8, start=0, stop=2, view_count=2)
+    for batch in batches:
+        for views in batch["views"]:
+            assert views.shape == [8, 16, 16, 3] and np.isfinite(views).all()
+            assert 0 <= views.numpy().min() and views.numpy().max() <= 1
+    record_property("outcome", "1 x 1, 1 x 5000, 5000 x 1: within 2/255 of Pillow, views finite")
 
 
 @pytest.mark.parametrize("kind", EVERY)
@@ -76,7 +120,7 @@ def test_serving_refuses_what_needs_pillow(kind):
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("noted", range(1, 9))
 @pytest.mark.parametrize("little", [True, False], ids=["little-endian", "big-endian"])
-def test_photographs_are_upright_in_training_and_in_serving(kind, noted, little):
+def test_photographs_are_upright_in_training_and_in_serving(kind, noted, little, record_property):
     exif = images.noted(noted)["exif"]
     exif.endian = "<" if little else ">"
     exif[0x010E] = "an entry before the orientation"
@@ -86,6 +130,7 @@ def test_photographs_are_upright_in_training_and_in_serving(kind, noted, little)
     assert np.abs(expected - images.by_pillow(encode(images.PHOTO, kind))).max() > 50 if noted in (2, 3, 4) else True
     for read in (SERVING, READERS["white"]):
         assert np.abs(read(content).numpy().astype(int) - expected).max() <= 2
+    record_property("outcome", "orientations 1 to 8 in JPEG and PNG, of either byte order: upright in training and in serving")
 
 
 def test_damaged_exif_means_upright():

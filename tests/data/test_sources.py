@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import importlib.util
+import os
 import pathlib
 import subprocess
 import sys
@@ -13,8 +14,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tf_simclr.config import DataConfig
-from tf_simclr.data import decode, fashion_mnist, from_arrays, from_dataset, load_data
+from tf_simclr.config import DataConfig, ModelConfig, PretrainConfig
+from tf_simclr.data import check, decode, fashion_mnist, from_arrays, from_dataset, load_data
+from tf_simclr.data.load import guess
+from tf_simclr.data.pipeline import training_batches
 from tf_simclr.data.storage import Files
 from tf_simclr.errors import UsageError
 
@@ -284,6 +287,95 @@ def test_evaluation_folders_must_have_the_training_classes(tmp_path):
     assert data.train.labels is None and data.evaluation.class_names == ("a", "b")
 
 
+@pytest.fixture
+def headers_only(monkeypatch):
+    """For tests of which files are found; whether all of each decodes takes long to find out."""
+    monkeypatch.setattr(check, "_undecodable", lambda *_: {})
+
+
+@pytest.mark.usefixtures("headers_only")
+def test_links_are_followed_and_loops_counted_once(tmp_path):
+    for name in ("in/a/1.png", "in/b/2.png", "elsewhere/deep/3.png", "elsewhere/4.png"):
+        save(tmp_path / name)
+    for link, target in (
+        ("a/directory", tmp_path / "elsewhere"),
+        ("a/file.png", tmp_path / "elsewhere/4.png"),
+        ("a/itself", "."),
+        ("a/root", ".."),
+        ("a/sister", "../b"),
+        ("b/root", tmp_path / "in"),
+    ):
+        (tmp_path / "in" / link).symlink_to(target)
+    train = load("folder", data_dir=tmp_path / "in").train
+    assert relative(train, tmp_path / "in") == ["a/1.png", "a/directory/4.png", "a/directory/deep/3.png", "a/file.png", "b/2.png"]
+    assert train.labels.tolist() == [0, 0, 0, 0, 1]
+    flat = load("folder", data_dir=tmp_path / "in/b").train  # by its link to the root it holds all
+    assert len(flat) == 5 and flat.labels is None
+
+
+@pytest.mark.usefixtures("headers_only")
+def test_a_link_may_be_a_class_and_a_dead_one_is_a_bad_image(tmp_path):
+    for name in ("in/cat/1.png", "in/cat/2.png", "elsewhere/3.png"):
+        save(tmp_path / name)
+    (tmp_path / "in" / "dog").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "tabby").symlink_to("cat")  # two names of one directory are two classes, as the user has it
+    (tmp_path / "in" / "cat" / "gone.png").symlink_to("nowhere.png")
+    data = load_data(DataConfig(dataset="folder", data_dir=str(tmp_path / "in"), max_bad_fraction=0.5))
+    assert relative(data.train, tmp_path / "in") == ["cat/1.png", "cat/2.png", "dog/3.png", "tabby/1.png", "tabby/2.png"]
+    assert data.train.class_names == ("cat", "dog", "tabby")
+    gone = [str(tmp_path / "in" / name / "gone.png") for name in ("cat", "tabby")]
+    assert data.bad == tuple((path, "cannot be read: No such file or directory") for path in gone)
+
+
+@pytest.mark.usefixtures("headers_only")
+def test_what_systems_leave_in_folders_is_skipped(tmp_path):
+    save(tmp_path / "a/1.png")
+    save(tmp_path / "b/2.png")
+    (tmp_path / ".c").mkdir()
+    for name in ("Thumbs.db", "desktop.ini", ".DS_Store", "a/Thumbs.db", "a/desktop.ini", "a/._1.png", "b/.3.jpg", "b/2.png~", ".c/4.png"):
+        (tmp_path / name).write_bytes(b"no image")
+    data = load("folder", data_dir=tmp_path)
+    assert relative(data.train, tmp_path) == ["a/1.png", "b/2.png"] and data.train.class_names == ("a", "b") and data.bad == ()
+
+
+def test_a_directory_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    for name in ("a/1.png", "a/deep/2.png", "b/3.png"):
+        save(tmp_path / name)
+    scandir = os.scandir
+
+    def closed(path):
+        """What permissions do; to root, who may be running this, they do nothing."""
+        if os.path.basename(path) == "deep":
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    refuse("directories that can be read, got .*a/deep \\(Permission denied\\); change its permissions", load, "folder", data_dir=tmp_path)
+
+
+def test_thousands_of_files_in_one_folder(tmp_path):
+    save(tmp_path / "0000.png")
+    for number in range(1, 2000):
+        os.link(tmp_path / "0000.png", tmp_path / f"{number:04d}.png")
+    train = load("folder", data_dir=tmp_path).train
+    assert relative(train, tmp_path) == [f"{number:04d}.png" for number in range(2000)]
+
+
+def test_names_that_are_not_utf8_are_trained_on(tmp_path):
+    (tmp_path / "in").mkdir()
+    root = os.fsencode(tmp_path / "in")
+    for number, name in enumerate((b"%s.png", b"\xe4.png", b"\xff.png")):
+        save(tmp_path / f"{number}.png", IMAGES[number])
+        os.rename(tmp_path / f"{number}.png", os.path.join(root, name))
+    train = load("folder", data_dir=tmp_path / "in").train
+    assert [train.name(i) for i in range(3)] == [f"{tmp_path}/in/{name}.png" for name in ("%s", "\\xe4", "\\xff")]
+    plain = PretrainConfig(crop_min_area=1.0, flip=0.0, jitter=0.0, grey=0.0, blur=0.0)
+    spec = ModelConfig(image_size=32, channels=3)
+    (batch,) = training_batches(train, spec=spec, policy=plain, seed=1, batch_size=3, start=0, stop=1)
+    for example, view in zip(batch["example"].numpy(), batch["views"][0].numpy()):
+        np.testing.assert_allclose(view.mean(axis=(0, 1)), IMAGES[example].mean(axis=(0, 1)) / 255, atol=0.03)
+
+
 # Data in memory.
 
 
@@ -330,6 +422,46 @@ def test_datasets_of_something_else_are_refused(dataset, message):
 
 
 # Names and combinations.
+
+
+@pytest.mark.parametrize(
+    ("location", "files", "kind"),
+    [
+        ("table.csv", (), "csv"),
+        ("TABLE.TSV", (), "csv"),
+        ("arrays.npz", (), "npz"),
+        ("shards/train.tfrecord", (), "tfrecord"),
+        ("shards/x.tfrecord-00000-of-00008", (), "tfrecord"),
+        ("shards/x.tfrecord*", (), "tfrecord"),
+        ("gs://bucket/set/train-*", (), "tfrecord"),
+        ("s3://bucket/set", (), "tfrecord"),
+        ("gs://bucket/table.csv", (), "csv"),
+        ("in", ("train-00000-of-00001.tfrecord", "classes.txt"), "tfrecord"),
+        ("in", ("x.tfrecord-00000-of-00001",), "tfrecord"),
+        ("in", ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"), "idx"),
+        ("in", ("1.png", "2.png"), "folder"),
+        ("in", (), "folder"),
+        ("no/such/place", (), "folder"),
+    ],
+)
+def test_the_kind_of_a_place_is_guessed(tmp_path, monkeypatch, location, files, kind):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    for name in files:
+        (tmp_path / "in" / name).touch()
+    assert guess(location) == kind
+
+
+@pytest.mark.usefixtures("headers_only")
+def test_a_guess_is_read(tmp_path):
+    np.savez(tmp_path / "data.npz", images=IMAGES, labels=LABELS)
+    assert len(load("", data_dir=tmp_path / "data.npz").train) == 12
+    for name in ("in/a/1.png", "in/b/2.png"):
+        save(tmp_path / name)
+    assert load("", data_dir=tmp_path / "in").train.class_names == ("a", "b")
+    (tmp_path / "table.csv").write_text("in/a/1.png,x\nin/b/2.png,y\n")
+    assert load("", data_dir=tmp_path / "table.csv").train.class_names == ("x", "y")
+    refuse("data_dir must be an existing path", load, "", data_dir=tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
-"""tf-simclr with accidents: dies or fails at a chosen point, and logs its steps. Run by tests in a process of its own.
+"""tf-simclr with accidents: dies or fails at a chosen point, and logs where it is. Run by tests in a process of its own.
 
 The network is the first group of a ResNet-10. CRASH=point:n kills the process (SIGKILL) when it passes the point for the n-th time.
-Points: step, write, written, sync, replace, replaced, remove, finish, export; with `stage/` before it, those since that
+Points: step, write, written, sync, replace, replaced, remove, finish, score, export; with `stage/` before it, those since that
 stage's run was opened. CRASH=nan_loss:step and nan_gradient:step spoil a step; eio:n lets the first n writes of a checkpoint fail.
+
+The file STEP_LOG gets a line `stage step` after every update, and a line `score` or `export` when that begins.
 """
 
 import collections
@@ -28,11 +30,19 @@ def enter(run):
 
 
 def point(name):
+    if name in ("score", "export"):
+        log(name)
     if STAGE not in ("", stage):
         return
     passed[name] += 1
     if name == KIND and passed[name] == int(NUMBER):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def log(line):
+    if os.environ["STEP_LOG"]:
+        with open(os.environ["STEP_LOG"], "a") as file:
+            file.write(f"{line}\n")
 
 
 def around(owner, name, before=None, after=None):
@@ -55,6 +65,7 @@ def arm():
     from tf_simclr.export import saved_model
     from tf_simclr.models import resnet
     from tf_simclr.run_directory import RunDirectory
+    from tf_simclr.stages import evaluate
     from tf_simclr.training import callbacks, models
 
     resnet.LAYOUTS[10] = (resnet.LAYOUTS[10][0], (1,))  # the first group alone: a fifth of the time to trace
@@ -65,6 +76,7 @@ def arm():
     around(RunDirectory, "finish", before="finish")
     real = RunDirectory.start
     RunDirectory.start = lambda self, *args: (enter(self), real(self, *args))[1]
+    around(evaluate, "score_network", before="score")
     around(saved_model.tf.saved_model, "save", before="export")
     if KIND == "eio":
         fail_writes(tf, int(NUMBER))
@@ -102,14 +114,12 @@ def spoil(model, tf):
 
 
 def log_steps(callback):
-    """Writes `stage step` after every update, before anything is saved of it."""
+    """Logs every update before anything is saved of it."""
     real = callback.on_train_batch_end
 
     def on_train_batch_end(self, batch, logs=None):
         point("step")
-        if os.environ["STEP_LOG"]:
-            with open(os.environ["STEP_LOG"], "a") as file:
-                file.write(f"{self._checkpoints._directory.parent.name} {int(self.model.optimizer.iterations.numpy())}\n")
+        log(f"{self._checkpoints._directory.parent.name} {int(self.model.optimizer.iterations.numpy())}")
         real(self, batch, logs)
 
     callback.on_train_batch_end = on_train_batch_end

@@ -17,8 +17,7 @@ STAGES = ("pretrain", "finetune_1", "self_distill_1")
 def write_data(directory):
     """Training and evaluation images as npz files."""
     for name, count, seed in (("train.npz", 64, 0), ("eval.npz", 30, 1)):
-        pixels, labels = tiny.images(count, seed, size=32)
-        np.savez(directory / name, images=pixels, labels=labels, class_names=list(tiny.CLASSES))
+        tiny.write_npz(directory / name, *tiny.images(count, seed, size=32))
 
 
 def flags(data, run_dir, stage="pipeline", **changes):
@@ -66,6 +65,16 @@ def start(arguments, log=None):
     """Starts the command: a `subprocess.Popen`."""
     line, environment = command(arguments, None, log)
     return subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def logged(log):
+    """What `driver` logged so far: a list of lines."""
+    return pathlib.Path(log).read_text().splitlines() if pathlib.Path(log).exists() else []
+
+
+def updates(log):
+    """The updates among them: a list of (stage, step)."""
+    return [(stage, int(step)) for stage, _, step in (line.partition(" ") for line in logged(log)) if step]
 
 
 def committed(run_dir):

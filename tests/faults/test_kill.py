@@ -7,8 +7,9 @@ import time
 import problem
 import pytest
 
-# Points of `driver`, with how often each is passed before it kills. A stage's config.json is one replace and two syncs (file and
-# directory); a save of it is write, written, sync of two files, of the manifest, replace, replaced, sync of the directory, remove.
+# Points of `driver`, with how often each is passed before it kills. A stage's config.json and contents.bin are one replace and two syncs
+# each (file and directory); a save of it is write, written, sync of two files, of the manifest, replace, replaced, sync of the
+# directory, remove.
 MOMENTS = (
     [f"pretrain/{point}" for point in ("step:2", "write:1", "written:1", "sync:3", "sync:5", "replace:2", "replaced:2", "write:1")]
     + [f"pretrain/{point}" for point in ("replaced:3", "remove:1", "finish:1")]
@@ -18,25 +19,19 @@ MOMENTS = (
 FEW = ["pretrain/step:5", "finetune_1/written:2", "self_distill_1/replace:3"]
 
 
-def last_steps(log):
-    """The last step that each stage made: {stage: step}."""
-    lines = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
-    return {stage: int(step) for stage, step in lines}
-
-
 def kill_again_and_again(data, run_dir, log, moments):
     """Kills one run at every moment, then lets it end. Asserts that no committed checkpoint is lost and little is done twice."""
     redone = 0
     for crash in [*moments, None]:
-        before, saved = last_steps(log), {stage: problem.committed(run_dir / stage) for stage in problem.STAGES}
-        lines = len(log.read_text().splitlines()) if log.exists() else 0
+        earlier, saved = problem.updates(log), {stage: problem.committed(run_dir / stage) for stage in problem.STAGES}
+        last = dict(earlier)
         done = problem.run(problem.flags(data, run_dir), crash, log)
         assert done.returncode == (0 if crash is None else -9), f"{crash}: exit {done.returncode}: {done.stderr[-2000:]}"
         for stage, steps in saved.items():
             assert not steps or max(problem.committed(run_dir / stage)) >= max(steps), f"{crash}: {stage} lost {steps}"
-        made = [line.split() for line in log.read_text().splitlines()[lines:]] if log.exists() else []
-        for stage, steps in itertools.groupby(made, key=lambda line: line[0]):
-            again = before.get(stage, 0) - int(next(steps)[1]) + 1
+        made = problem.updates(log)[len(earlier) :]
+        for stage, steps in itertools.groupby(made, key=lambda update: update[0]):
+            again = last.get(stage, 0) - next(steps)[1] + 1
             assert again <= problem.EVERY, f"{crash}: {stage} did {again} steps again"
             redone += max(0, again)
     return redone

@@ -84,6 +84,8 @@ def _look(key, storage, config):
         content = storage.load(key)
     except OSError as error:
         return f"cannot be read: {error.strerror}"
+    except ValueError as error:  # a path that no file can have
+        return f"cannot be read: {error}"
     return inspect_header(content, config)
 
 

@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from tf_simclr.data.encoded import as_encoded
-from tf_simclr.data.storage import Files
+from tf_simclr.data.storage import Files, printable
 from tf_simclr.errors import UsageError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
@@ -17,10 +17,10 @@ def read(location, split, class_names=(), *, limits):
 
     What the directory means:
       1. Two or more sub-directories and no image beside them, and an image directly in at least one of them: every sub-directory is
-         a class, named by it, of all images below it; classes are sorted by name.
+         a class, named by it (what is not UTF-8 is spelt \\xNN), of all images below it; classes are sorted by name.
       2. Otherwise all images at any depth, without labels. So a single sub-directory is not a class.
     Names that begin with a dot and files without an image's suffix are skipped. Links are followed; a directory that is reached twice,
-    as by a link to its parent, counts once. Images are in the order of their sorted paths.
+    as by a link to its parent, counts once, and a class is never part of another one. Images are in the order of their sorted paths.
 
     Args:
       location: path of the directory.
@@ -58,7 +58,8 @@ def _classes(location):
             f"dataset folder needs one split, got {location} with train and {tests[0]}; use"
             f" data_dir={os.path.join(location, 'train')} and eval_data_dir={os.path.join(location, tests[0])}"
         )
-    files = [_images_below(os.path.join(location, name)) for name in directories]
+    apart = {_place(path) for path in (location, *(os.path.join(location, name) for name in directories))}
+    files = [_images_below(os.path.join(location, name), apart) for name in directories]
     beside = any(entry.is_file() and _is_image(entry.name) for entry in entries)
     direct = any(os.path.dirname(path) == os.path.join(location, name) for name, part in zip(directories, files) for path in part)
     if beside or not direct or len(directories) < 2:
@@ -66,21 +67,30 @@ def _classes(location):
     for name, part in zip(directories, files):
         if not part:
             raise UsageError(f"every class needs images, got none in {os.path.join(location, name)}; add some or remove the directory")
-    return tuple(directories), files
+    return tuple(map(printable, directories)), files
 
 
-def _images_below(directory):
-    """Sorted paths of all images at any depth; directories that are links are followed, as data sets are often made of links."""
-    found, seen = [], set()
+def _images_below(directory, apart=()):
+    """Sorted paths of all images at any depth, but for those in directories at the places `apart`, which links may lead to.
+
+    Directories that are links are followed, as data sets are often made of links.
+    """
+    found, seen = [], set(apart)
     for parent, children, names in os.walk(directory, followlinks=True, onerror=_refuse):
-        place = os.stat(parent)
-        if (place.st_dev, place.st_ino) in seen:
+        place = _place(parent)
+        if place in seen and parent != directory:
             children.clear()
             continue
-        seen.add((place.st_dev, place.st_ino))
+        seen.add(place)
         children[:] = sorted(name for name in children if not name.startswith("."))
         found += [os.path.join(parent, name) for name in names if _is_image(name)]
     return sorted(found)
+
+
+def _place(directory):
+    """What is the same for all paths of a directory."""
+    status = os.stat(directory)
+    return status.st_dev, status.st_ino
 
 
 def _refuse(error):

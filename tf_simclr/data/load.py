@@ -81,7 +81,10 @@ def _read(config):
             f"dataset {config.dataset} needs training images, got a test split alone in {config.data_dir}; use it as eval_data_dir"
         )
     if config.unlabeled_dir:
-        train = join(train, read(config.unlabeled_dir, "unlabelled").without_labels(), config.unlabeled_dir)
+        more = read(config.unlabeled_dir, "unlabelled")
+        if more is None:
+            raise UsageError(f"unlabeled_dir must hold training images, got a test split alone in {config.unlabeled_dir}; give another one")
+        train = join(train, more.without_labels(), config.unlabeled_dir)
     if config.eval_on == "holdout":
         return hold_out(train, config.holdout_fraction)
     if not config.eval_data_dir:
@@ -128,12 +131,12 @@ def _check_evaluation(train, evaluation, where):
         raise UsageError(f"evaluation data must have labels, got {without:,} images without one in {where}; give them one, or drop them")
     if train.labels is not None and evaluation.class_names != train.class_names:
         raise UsageError(
-            f"evaluation data must have the training data's classes in the same order, {_brief(train.class_names)},"
-            f" got {_brief(evaluation.class_names)} in {where}"
+            f"evaluation data must have the training data's classes in the same order, {brief(train.class_names)},"
+            f" got {brief(evaluation.class_names)} in {where}; name the classes alike in both, or let one directory hold both splits"
         )
 
 
-def _brief(names, most=12):
-    """Names for a message; many are cut short."""
-    shown = ", ".join(names[:most])
+def brief(names, most=12, longest=40):
+    """Class names for a message: many are cut short, and so is a long one."""
+    shown = ", ".join(name if len(name) <= longest else f"{name[: longest - 1]}…" for name in names[:most])
     return f"{len(names)} classes ({shown}{', …' if len(names) > most else ''})"

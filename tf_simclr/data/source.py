@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import unicodedata
 from typing import Any, Optional
 
 import numpy as np
@@ -12,6 +13,7 @@ NO_LABEL = -1
 # What the header of an encoded image says: digest of its content (32 hexadecimal digits), sides in pixels, upright, channels (1 to 4)
 # as stored, format.
 FACTS = np.dtype([("digest", "S32"), ("height", "i4"), ("width", "i4"), ("channels", "i1"), ("format", "U5")])
+_NO_TEXT = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories: control characters, surrogates, line and paragraph separators
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +162,12 @@ def as_source(images, labels=None, class_names=(), what="images"):
 
 
 def checked_labels(labels, examples, class_names, what):
-    """Labels as int64 and their class names as a tuple; (None, ()) without labels. Arguments and errors are those of `as_source`."""
+    """Labels as int64 and their class names as a tuple; (None, ()) without labels. Arguments and errors are those of `as_source`.
+
+    A class name is any text of one line, however much it looks like a path, a command or a formula: nothing here takes it for one.
+    Refused are control characters and line breaks, which would forge lines of logs and tables, what is no Unicode (half a surrogate
+    pair), and a name twice.
+    """
     if labels is None:
         return None, ()
     labels = np.asarray(labels)
@@ -175,4 +182,10 @@ def checked_labels(labels, examples, class_names, what):
     names = tuple(map(str, class_names)) or tuple(str(i) for i in range(labels.max() + 1))
     if labels.max() >= len(names):
         raise UsageError(f"labels of {what} must be below the number of class names, {len(names)}, got {labels.max()}")
+    for name in names:
+        if any(unicodedata.category(character) in _NO_TEXT for character in name):
+            raise UsageError(f"class names of {what} must be text of one line, got {name[:60]!r}; rename that class")
+    if len(set(names)) < len(names):
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise UsageError(f"class names of {what} must be different ones, got {twice[:60]!r} twice; rename one of the two")
     return labels.astype(np.int64), names

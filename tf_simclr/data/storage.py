@@ -4,8 +4,8 @@ A storage knows images by keys; a `Source` holds the keys of its images as a Num
 """
 
 import dataclasses
+import errno
 import os
-import struct
 
 import tensorflow as tf
 
@@ -82,9 +82,12 @@ class Records(Memory):
 
     def load(self, key):
         offset, length, path = key.split(":", 2)
-        with open_file(path) as file:
-            file.seek(int(offset) + 12)
-            data = file.read(int(length))
+        try:
+            with open_file(path) as file:
+                file.seek(int(offset) + 12)
+                data = file.read(int(length))
+        except tf.errors.OpError as error:
+            raise OSError(errno.EIO, error.message) from error
         return tf.train.Example.FromString(data).features.feature[self.feature].bytes_list.value[0]
 
     def size(self, key):
@@ -108,16 +111,14 @@ def records(path):
     """
     offset = 0
     with open_file(path) as file:
+        end = tf.io.gfile.stat(path).length
         while head := file.read(12):
-            if len(head) < 12:
-                raise ValueError(f"ends inside the record at byte {offset:,}")
-            (length,) = struct.unpack("<Q", head[:8])
+            length = int.from_bytes(head[:8], "little")
             if head[:2] == b"\x1f\x8b" or length > 1 << 40:
                 raise ValueError(f"holds no uncompressed record at byte {offset:,}")
-            data = file.read(length + 4)
-            if len(data) < length + 4:
+            if offset + length + 16 > end:  # before memory for a damaged length is asked for
                 raise ValueError(f"ends inside the record at byte {offset:,}")
-            yield offset, data[:length]
+            yield offset, file.read(length + 4)[:length]
             offset += length + 16
 
 

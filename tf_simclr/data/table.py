@@ -59,8 +59,8 @@ def class_names_of(labels, known):
     """Class names in order: the known ones where all labels are among them, else the labels, sorted: numbers by value, or as text."""
     if labels <= set(known):
         return tuple(known)
-    whole = all(label.removeprefix("-").isdecimal() for label in labels)
-    return tuple(sorted(labels, key=int if whole else str))
+    whole = all(label.removeprefix("-").isdecimal() and len(label) < 20 for label in labels)
+    return tuple(sorted(sorted(labels), key=int if whole else str))  # twice, since 1 and 01 have one value
 
 
 def _rows(location):
@@ -68,6 +68,8 @@ def _rows(location):
     try:
         with open(location, newline="", encoding="utf-8-sig") as file:
             first = file.readline()
+            if "\0" in first:  # such text is UTF-8 as well
+                raise csv.Error("it has NUL characters, as UTF-16 has")
             file.seek(0)
             delimiter = max(",;\t", key=first.count)
             table = [

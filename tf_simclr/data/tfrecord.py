@@ -5,24 +5,25 @@ import os
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from tf_simclr.data.encoded import as_encoded
-from tf_simclr.data.storage import Records, records
+from tf_simclr.data.storage import Records, printable, records
 from tf_simclr.data.table import class_names_of
 from tf_simclr.errors import UsageError
 
 CLASSES = "classes.txt"
-_SPLITS = {"train": ("train",), "test": ("test", "val")}
+_TESTS = ("test", "val")
 _THREADS = 16
 
 
 def read(location, split, class_names=(), *, limits):
     """One split of a set of shards; images stay in their files, are read by position and decoded when they are used.
 
-    Where the name of a shard holds the word train, test or val, it belongs to that split (test before val); shards without such a
-    word are for training. Every record is a `tf.train.Example`; the label is a whole number or the name of a class, and a record
-    without that feature is an unlabelled image. Classes are the lines of `classes.txt` beside the shards, numbered from 0; without
-    it, the labels that occur, sorted: numbers by value, names as text. All shards are scanned once, in parallel.
+    Where the name of a shard holds train, test or val, it belongs to that split (train before test before val); without such names,
+    all are for training. Every record is a `tf.train.Example`; the label is a whole number or the name of a class, and a record
+    without that feature, or of number -1, is an unlabelled image. Classes are the lines of `classes.txt` beside the shards, numbered
+    from 0; without it, the labels that occur, sorted: numbers by value, names as text. All shards are scanned once, in parallel.
 
     Args:
       location: a directory of `*.tfrecord*` files, one file, or a pattern such as `gs://bucket/set/train-*`.
@@ -47,29 +48,39 @@ def read(location, split, class_names=(), *, limits):
     if not found:
         raise UsageError(f"dataset tfrecord needs at least one record in {location}, got empty shards; write them again")
     keys = np.array([key for key, _ in found], object)
-    labels, names = _labels([label for _, label in found], _names_beside(shards[0]) or class_names, location)
+    labels, names = _labels([label for _, label in found], _names_beside(shards[0]), class_names, location)
     return as_encoded(keys, labels, names, Records(limits.image_feature), limits, location)
 
 
 def _shards(location):
     """Sorted paths of all shards."""
-    pattern = os.path.join(location, "*.tfrecord*") if tf.io.gfile.isdir(location) else location
     try:
-        shards = sorted(tf.io.gfile.glob(pattern))
-    except tf.errors.OpError as error:
-        raise UsageError(f"dataset tfrecord cannot read {location} ({str(error.message).splitlines()[0]}); check data_dir") from error
+        if tf.io.gfile.isdir(location):
+            shards = [os.path.join(location, name) for name in tf.io.gfile.listdir(location) if _is_shard(name)]
+        else:  # a name that is there is no pattern, whatever brackets it has
+            shards = [location] if tf.io.gfile.exists(location) else tf.io.gfile.glob(location)
+    except (tf.errors.OpError, UnicodeError) as error:
+        reason = str(getattr(error, "message", error)).partition("\n")[0]
+        raise UsageError(f"dataset tfrecord cannot read {printable(location)} ({reason}); check data_dir") from error
     if not shards:
-        raise UsageError(f"dataset tfrecord needs files {pattern}, got none; check data_dir")
-    return shards
+        raise UsageError(f"dataset tfrecord needs files named *.tfrecord* or a pattern of files, got none in {location}; check data_dir")
+    return sorted(shards)
+
+
+def _is_shard(name):
+    return ".tfrecord" in name and not name.startswith(".")
 
 
 def _of_split(shards, split):
-    def holding(word):
-        return [shard for shard in shards if word in os.path.basename(shard)]
+    def holding(word, among):
+        return [shard for shard in among if word in os.path.basename(shard)]
 
+    training = holding("train", shards)
+    others = [shard for shard in shards if shard not in training]
+    tests = [holding(word, others) for word in _TESTS]
     if split == "test":
-        return next(filter(None, map(holding, _SPLITS["test"])), [])
-    return holding("train") or [shard for shard in shards if not any(word in os.path.basename(shard) for word in _SPLITS["test"])]
+        return next(filter(None, tests), [])
+    return training or [shard for shard in others if not any(shard in part for part in tests)]
 
 
 def _scan(shard, limits):
@@ -87,12 +98,15 @@ def _scan(shard, limits):
             label = features[limits.label_feature]
             values = label.int64_list.value or label.bytes_list.value
             rows.append((Records.key(shard, offset, len(data)), values[0] if values else None))
-    except (ValueError, OSError, tf.errors.OpError) as error:
-        raise UsageError(f"{shard} must be a whole, uncompressed TFRecord file, got one that {error}; write it again") from error
-    except Exception as error:  # protobuf's own, which has no public name
-        if type(error).__name__ != "DecodeError":
-            raise
+    except UsageError:  # which is a ValueError, too
+        raise
+    except DecodeError as error:
         raise UsageError(f"{shard} must hold tf.train.Example records, got others; write it again") from error
+    except ValueError as error:
+        raise UsageError(f"{shard} must be a whole, uncompressed TFRecord file, got one that {error}; write it again") from error
+    except (OSError, tf.errors.OpError) as error:
+        reason = str(getattr(error, "message", error)).partition("\n")[0]
+        raise UsageError(f"{shard} must be a file that can be read, got an error ({reason}); check its permissions") from error
     return rows
 
 
@@ -101,22 +115,28 @@ def _names_beside(shard):
     path = os.path.join(os.path.dirname(shard), CLASSES)
     if not tf.io.gfile.exists(path):
         return ()
-    with tf.io.gfile.GFile(path) as file:
-        return tuple(file.read().splitlines())
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return tuple(file.read().decode("utf-8-sig").rstrip("\r\n").splitlines())
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} must be text in UTF-8, got another file; save it as UTF-8") from error
 
 
-def _labels(found, names, location):
-    """Labels as numbers, and class names."""
+def _labels(found, listed, known, location):
+    """Labels as numbers, and class names: those `listed` in a file, to which numbers refer, else by the labels that occur."""
     given = {label for label in found if label is not None}
     if not given:
         return None, ()
     if len({type(label) for label in given}) > 1:
         raise UsageError(f"labels must be all whole numbers or all names, got both in {location}; write it again")
-    if names and isinstance(next(iter(given)), int):
-        if outside := [label for label in given if not -1 <= label < len(names)]:
-            raise UsageError(f"labels must be in 0..{len(names) - 1}, as {CLASSES} has {len(names)} lines, got {outside[0]} in {location}")
-        return np.array([-1 if label is None else label for label in found]), names
-    words = [None if label in (None, -1) else label.decode() if isinstance(label, bytes) else str(label) for label in found]
-    names = class_names_of({word for word in words if word is not None}, names)
+    if listed and isinstance(next(iter(given)), int):
+        if outside := [label for label in given if not -1 <= label < len(listed)]:
+            most = len(listed) - 1
+            raise UsageError(f"labels must be in 0..{most}, as {CLASSES} has {most + 1} lines, got {outside[0]} in {location}")
+        return np.array([-1 if label is None else label for label in found]), listed
+    words = [None if label in (None, -1) else printable(label) if isinstance(label, bytes) else str(label) for label in found]
+    names = listed or class_names_of({word for word in words if word is not None}, known)
     number = {name: i for i, name in enumerate(names)}
+    if outside := [word for word in words if word is not None and word not in number]:
+        raise UsageError(f"labels must be lines of {CLASSES}, got {outside[0]} in {location}; add it to the file")
     return np.array([-1 if word is None else number[word] for word in words]), names

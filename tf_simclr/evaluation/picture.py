@@ -8,12 +8,13 @@ NUMBERS_UP_TO = 20  # classes whose confusions are written into the cells
 CELLS_UP_TO = 200  # classes that have a cell each; more are pooled
 NAMES_UP_TO = 50  # classes that are named beside the matrix and have a bar each
 BLUE, GREY = "#4477aa", "#bbbbbb"
+PLAIN = {"parse_math": False}  # names and paths are text, also between two dollars, where matplotlib would read a formula
 
 
 def draw(scores, title):
     """A matplotlib `Figure` of what `metrics.score` returns; it belongs to no global state. Readable for 2 to 1,000 classes."""
     figure = Figure(figsize=(13.5, 7.0), layout="constrained")
-    figure.suptitle(f"{title}\n{_headline(scores)}", fontsize=12)
+    figure.suptitle(f"{title}\n{_headline(scores)}", fontsize=12, **PLAIN)
     grid = figure.add_gridspec(2, 2, width_ratios=[1.35, 1.0])
     _confusion(figure, figure.add_subplot(grid[:, 0]), scores)
     _by_class(figure.add_subplot(grid[0, 1]), scores["per_class"])
@@ -49,11 +50,11 @@ def _confusion(figure, axes, scores):
     if classes <= NAMES_UP_TO:
         names = [_short(c["name"]) for c in scores["per_class"]]
         size = 9 if classes <= NUMBERS_UP_TO else 6
-        axes.set_xticks(range(classes), names, rotation=90 if classes > NUMBERS_UP_TO else 45, fontsize=size)
+        axes.set_xticks(range(classes), names, rotation=90 if classes > NUMBERS_UP_TO else 45, fontsize=size, **PLAIN)
         if classes <= NUMBERS_UP_TO:
             for label in axes.get_xticklabels():
                 label.set(ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(classes), names, fontsize=size)
+        axes.set_yticks(range(classes), names, fontsize=size, **PLAIN)
     if classes <= NUMBERS_UP_TO:
         for (i, j), n in np.ndenumerate(counts):
             if n:
@@ -67,7 +68,8 @@ def _by_class(axes, per_class):
     if len(scored) <= NAMES_UP_TO:
         axes.bar(range(len(scored)), accuracies, color=BLUE)
         few = len(scored) <= NUMBERS_UP_TO
-        axes.set_xticks(range(len(scored)), [_short(c["name"]) for c in scored], rotation=45 if few else 90, fontsize=8 if few else 6)
+        names = [_short(c["name"]) for c in scored]
+        axes.set_xticks(range(len(scored)), names, rotation=45 if few else 90, fontsize=8 if few else 6, **PLAIN)
         for label in axes.get_xticklabels() if few else ():
             label.set(ha="right", rotation_mode="anchor")
         for i, accuracy in enumerate(accuracies if few else ()):

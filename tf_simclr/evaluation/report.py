@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 from tf_simclr.evaluation.picture import draw
 
@@ -20,15 +21,16 @@ def write_report(directory, scores, title):
     directory.mkdir(parents=True, exist_ok=True)
     # One key a line: a confusion matrix of a thousand classes would otherwise be a million lines.
     lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in scores.items()]
-    (directory / "evaluation.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
-    (directory / "evaluation.md").write_text(_markdown(scores, title))
+    title = " ".join(title.split())  # a path may hold line breaks
+    (directory / "evaluation.json").write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    (directory / "evaluation.md").write_text(_markdown(scores, title), encoding="utf-8")
     draw(scores, title).savefig(directory / "evaluation.png", dpi=120)
 
 
 def _markdown(scores, title):
     percent = [("Top-1 accuracy", "top1"), ("Top-5 accuracy", "top5"), ("Balanced accuracy", "balanced_accuracy")]
     percent.append(("Expected calibration error", "ece"))
-    text = [f"# {title}", "", f"{scores['images']:,} images, {len(scores['per_class']):,} classes.", ""]
+    text = [f"# {_plain(title)}", "", f"{scores['images']:,} images, {len(scores['per_class']):,} classes.", ""]
     text += _table(["score", "%"], [[name, f"{100 * scores[key]:.2f}"] for name, key in percent if key in scores])
     text += _table(
         ["class", "images", "accuracy (%)"],
@@ -41,7 +43,12 @@ def _markdown(scores, title):
 
 def _table(header, rows):
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines] + [""]
+    return ["| " + " | ".join(map(_plain, line)) + " |" for line in lines] + [""]
+
+
+def _plain(text):
+    """Text whose characters mean nothing in Markdown. An underscore between letters, where most names have it, means nothing there."""
+    return re.sub(r"[\\`*<>\[\]|$&~]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)
 
 
 def _most_confused(scores):

@@ -13,6 +13,7 @@ import tensorflow as tf
 import tf_simclr
 from tf_simclr.errors import UsageError
 from tf_simclr.export.serving import Serving
+from tf_simclr.run_directory import check_path
 
 CARD = "tf_simclr.json"
 
@@ -32,7 +33,8 @@ def export_network(network, class_names, directory):
       directory: where to.
 
     Raises:
-      UsageError: the directory holds something that is not an export, or the names are not as many as the classes.
+      UsageError: the directory holds something that is not an export, or has a path that TensorFlow could not load it from, or the
+        names are not as many as the classes.
     """
     target, class_names = pathlib.Path(directory), list(class_names)
     _check(network, class_names, target)
@@ -76,6 +78,7 @@ def _interpreter():
 
 
 def _check(network, class_names, target):
+    check_path(target)
     classes = 0 if network.classifier is None else network.classifier.units
     if len(class_names) != classes:
         raise UsageError(

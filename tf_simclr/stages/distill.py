@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tf_simclr import pretrained
 from tf_simclr.data.labels import draw_labels
+from tf_simclr.data.load import brief
 from tf_simclr.data.pipeline import LABELLED_STREAM
 from tf_simclr.errors import UsageError
 from tf_simclr.run_directory import RunDirectory
@@ -30,7 +31,7 @@ def run(config, data=None):
     clock = setup.Clock()
     parent = setup.required_parent(config, TEACHERS)
     config = setup.with_data_of(config, parent)
-    data = setup.find_data(config, data)
+    data = setup.find_data(config, data, parent)
     teacher_spec, facts = setup.spec_of(parent, config), parent.facts()
     smaller = bool(config.student.depth or config.student.width)
     fit = config.student if smaller else config.distill
@@ -48,7 +49,10 @@ def run(config, data=None):
     setup.need_evaluation(data, config)
     names = tuple(facts["class_names"])
     if data.evaluation.class_names != names:
-        raise UsageError(f"the classes must be the teacher's, {', '.join(names)}, got {', '.join(data.evaluation.class_names)}")
+        raise UsageError(
+            f"the classes must be the teacher's in the same order, {brief(names)}, got {brief(data.evaluation.class_names)};"
+            " give data of these classes, or another teacher"
+        )
     # With unlabelled images alone, what is recorded are the labels that reach the student through its teacher.
     labelled = _labels_in_use(config, data, facts) if fit.alpha < 1 else facts["label_indices"]
     strategy = replicas.make_strategy(config)
@@ -82,7 +86,7 @@ def run(config, data=None):
 
 def _pretrained(run):
     """The pretraining that a run goes back to. Raises UsageError where there is none."""
-    while run.facts()["settings"]["stage"] != "pretrain":
+    while run.config().stage != "pretrain":
         start = run.config().from_run
         if not start:
             raise UsageError(f"--init=pretrained needs a teacher that was pretrained, but {run.path} started at random; give --init=random")

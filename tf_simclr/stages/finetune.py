@@ -17,7 +17,7 @@ def run(config, data=None):
     clock = setup.Clock()
     parent = setup.parent_of(config, ("pretrain",))
     config = setup.with_data_of(config, parent)
-    data = setup.find_data(config, data)
+    data = setup.find_data(config, data, parent)
     setup.need_labels(data.train, config)
     setup.need_evaluation(data, config)
     fit = config.finetune if parent else config.supervised

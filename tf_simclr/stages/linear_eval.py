@@ -23,7 +23,7 @@ def run(config, data=None):
     clock = setup.Clock()
     parent = setup.required_parent(config, ("pretrain",))
     config = setup.with_data_of(config, parent)
-    data = setup.find_data(config, data)
+    data = setup.find_data(config, data, parent)
     setup.need_labels(data.train, config)
     setup.need_evaluation(data, config)
     settings, spec = config.linear_eval, setup.spec_of(parent, config)

@@ -71,8 +71,8 @@ def _tell(config, data, run, result):
 
 
 def _sample(source, directory):
-    """The path of an evaluation image as a file: its own, or a PNG written into the report."""
-    if isinstance(source.storage, Files):
+    """The path of an evaluation image as a file: its own, if a terminal can show it, or a copy in the report."""
+    if isinstance(source.storage, Files) and source.encoded[0].isprintable():
         return source.encoded[0]
     path = directory / "sample.png"
     path.write_bytes(source.storage.load(source.encoded[0]) if source.images is None else tf.io.encode_png(source.images[0]).numpy())

@@ -21,7 +21,7 @@ from tf_simclr.data.pipeline import training_batches
 from tf_simclr.errors import UsageError
 from tf_simclr.models.network import Network
 from tf_simclr.models.resnet import stem_for
-from tf_simclr.run_directory import RunDirectory
+from tf_simclr.run_directory import RunDirectory, write_quarantine
 from tf_simclr.stages import replicas
 from tf_simclr.training.checkpoints import restore_network
 
@@ -42,7 +42,7 @@ def parent_of(config, stages=()):
     if not config.from_run:
         return None
     parent = RunDirectory(pretrained.locate(config.from_run))
-    stage = parent.facts()["settings"]["stage"]
+    stage = parent.config().stage
     if stages and stage not in stages:
         raise UsageError(f"--stage={config.stage} needs --from to be a run of {' or '.join(stages)}, got {parent.path}, a run of {stage}")
     if parent.result is None:
@@ -81,9 +81,44 @@ def with_data_of(config, parent):
     return replace(config, **{f"data__{name}": value for name, value in changes.items()})
 
 
-def find_data(config, given):
-    """The data: as given, else as the settings name them."""
-    return load_data(config.data) if given is None else given
+def find_data(config, given, parent=None):
+    """The data: as given, else as the settings name them.
+
+    Args:
+      config: the `Config`.
+      given: a `Data`, or None.
+      parent: the `RunDirectory` of the earlier stage, or None.
+
+    Raises:
+      UsageError: see `load_data`; or a separate evaluation set (`--eval_data_dir`) with images that an earlier stage was trained on.
+    """
+    data = load_data(config.data) if given is None else given
+    if parent is not None and data.evaluation is not None:
+        _check_ancestors(parent, data, config.data)
+    return data
+
+
+def _check_ancestors(parent, data, settings):
+    """Looks for the evaluation images among those that earlier runs were trained on.
+
+    Where they are held out now, it was the user who did not hold them out before, and a warning has to do.
+    """
+    digests, known = data.evaluation.digests(), data.train.fingerprint()
+    while parent is not None:
+        if parent.facts()["data"]["fingerprint"] != known:
+            seen = np.flatnonzero(np.isin(digests, parent.contents()))
+            if len(seen):
+                names = "; ".join(data.evaluation.name(i) for i in seen[:3])
+                found = f"{len(seen):,} evaluation images were trained on in {parent.path}: {names}"
+                if settings.eval_data_dir and not settings.allow_overlap:
+                    raise UsageError(
+                        f"evaluation images must be new to the earlier stages, but {found}; remove them, or say --allow_overlap"
+                    )
+                logging.warning("%s", found)
+        earlier = parent.config().from_run
+        parent = RunDirectory(pretrained.locate(earlier)) if earlier else None
+        if parent is not None and not parent.path.exists():
+            return
 
 
 def resolve(model, source):
@@ -187,6 +222,11 @@ def load_network(run):
     return network
 
 
+def default_home(config):
+    """The directory of a run that was given none: runs/DATASET/STAGE."""
+    return pathlib.Path("runs") / config.data.dataset.replace(":", "_").replace("/", "_") / config.stage
+
+
 def open_run(config, data, spec, selector, class_names=(), label_indices=None, parent=None):
     """Starts (or continues) the run directory and records what is known before training.
 
@@ -202,8 +242,7 @@ def open_run(config, data, spec, selector, class_names=(), label_indices=None, p
     Returns:
       The `RunDirectory`.
     """
-    home = config.run_dir or pathlib.Path("runs") / config.data.dataset.replace(":", "_").replace("/", "_") / config.stage
-    run = RunDirectory(home, writes=replicas.is_chief(), alone=replicas.alone())
+    run = RunDirectory(config.run_dir or default_home(config), writes=replicas.is_chief(), alone=replicas.alone())
     evaluation = None if data.evaluation is None else len(data.evaluation)
     run.start(
         config,
@@ -221,8 +260,10 @@ def open_run(config, data, spec, selector, class_names=(), label_indices=None, p
             },
         },
     )
+    if run.writes and (parent is None or parent.facts()["data"]["fingerprint"] != data.train.fingerprint()):
+        run.record_contents(data.train.digests())
     if run.writes and data.bad:
-        run.quarantine(data.bad)
+        write_quarantine(run.path, data.bad)
         logging.warning("%d images are left out, listed in %s", len(data.bad), run.path / "quarantine.csv")
     logging.info("%s in %s", config.stage, run.path)
     return run

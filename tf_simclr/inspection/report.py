@@ -1,0 +1,140 @@
+"""What was found, in words, and the commands to run next."""
+
+import shlex
+
+from tf_simclr.config import DataConfig, ModelConfig, options
+
+_LABELS_PER_CLASS = 10
+_CLASSES_SHOWN = 20
+# Settings of small batches: LARS, the default, is for thousands.
+_RULE = {"optimizer": "adamw", "learning_rate": 0.001, "lr_scaling": "none"}
+
+
+def describe(summary, suggestion, config, directory):
+    """The report as lines of text.
+
+    Args:
+      summary: what `summary.summarise` returns.
+      suggestion: a `Suggestion`.
+      config: the `Config`, data filled in.
+      directory: where pictures and lists are.
+    """
+    s, bad = summary, summary["bad"]
+    everything = s["images"] + s["evaluation_images"] + bad["images"]
+    share = bad["images"] / everything
+    rows = [
+        ("images", f"{s['images']:,} for training ({_labels_in_words(s)}), {s['evaluation_images'] or 'none'} for evaluation"),
+        ("formats", _listed(s["formats"])),
+        ("channels", _listed(s["channels"]) + (f"; alpha is laid on {config.model.background}" if "alpha" in str(s["channels"]) else "")),
+        ("width", "{least:,} to {largest:,}, median {median:,} pixels".format(**s["width"])),
+        ("height", "{least:,} to {largest:,}, median {median:,} pixels; {0:.0%} are square".format(s["square"], **s["height"])),
+        ("bad files", f"{bad['images']:,} ({share:.2%}), listed in {directory}/quarantine.csv" if bad["images"] else "none"),
+        *(("", f"{row['path']}: {row['reason']}") for row in bad["examples"]),
+        *_classes(s),
+        *_copies(s),
+        *_budget(s),
+        *_suggested(s, suggestion),
+        ("pictures", f"{directory}/images.png, {directory}/views.png"),
+    ]
+    if share > config.data.max_bad_fraction:
+        rows.append(("will not start", f"more than --max_bad_fraction={config.data.max_bad_fraction:.2%} are bad: mend or remove them"))
+    if s["overlap"] and not config.data.allow_overlap:
+        rows.append(("will not start", "an image stands in two sets: remove it from one, or say --allow_overlap"))
+    lines = [f"{name:16}{words}" for name, words in rows]
+    return [*lines, "", "Next:", *(f"  {line}" for line in commands(summary, suggestion, config))]
+
+
+def commands(summary, suggestion, config):
+    """The commands to run next, as shell lines."""
+    home = f"runs/{config.data.dataset.replace(':', '_').replace('/', '_')}"
+    data = _given(config.data, DataConfig)
+    model = _given(config.model, ModelConfig) | {"image_size": suggestion.image_size}
+    chosen = {"batch_size": suggestion.batch_size, "epochs": suggestion.epochs, **_RULE}
+    if summary["classes"] and not summary["evaluation_images"]:
+        data |= {"eval_on": "holdout"}  # from the first stage on, so that no stage sees the images that are scored
+    lines = [_line(stage="pretrain", **data, **model, **chosen, run_dir=f"{home}/pretrain")]
+    if summary["classes"]:
+        few = min(_LABELS_PER_CLASS, *(c["images"] for c in summary["classes"]))
+        fine = {"batch_size": 64, "steps": 600, **_RULE, "run_dir": f"{home}/finetune"}
+        lines.append(_line(stage="finetune", **{"from": f"{home}/pretrain"}, labels_per_class=few, **fine))
+    return lines
+
+
+def _given(section, cls):
+    """The settings of a section that are not the defaults."""
+    values = {(field.metadata["flag"] or field.name): getattr(section, field.name) for field in options(cls)}
+    defaults = {(field.metadata["flag"] or field.name): field.default for field in options(cls)}
+    # `auto` has been resolved by now; the label draw is a later stage's.
+    skipped = {"labels_per_class", "num_labels", "label_fraction", "label_seed", "image_size"} | (
+        {"eval_on"} if section_is_test(values) else set()
+    )
+    return {name: value for name, value in values.items() if value != defaults[name] and name not in skipped}
+
+
+def section_is_test(values):
+    """Whether evaluation is on the test split, which needs no flag."""
+    return values.get("eval_on") == "test"
+
+
+def _line(**flags):
+    return " ".join(["tf-simclr", *(shlex.quote(f"--{name}={_text(value)}") for name, value in flags.items())])
+
+
+def _text(value):
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _listed(counts):
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def _labels_in_words(s):
+    if not s["labelled"]:
+        return "no labels"
+    return f"{s['labelled']:,} with a label" if s["unlabelled"] else f"all with one of {len(s['classes'])} labels"
+
+
+def _classes(s):
+    for number, c in enumerate(s["classes"][:_CLASSES_SHOWN]):
+        evaluation = f", {c['evaluation_images']:,} for evaluation" if s["evaluation_images"] else ""
+        yield ("" if number else "classes", f"{c['name']}: {c['images']:,}{evaluation}")
+    if len(s["classes"]) > _CLASSES_SHOWN:
+        yield ("", f"and {len(s['classes']) - _CLASSES_SHOWN:,} more")
+
+
+def _copies(s):
+    copies = s["copies"]
+    yield (
+        "copies",
+        f"{copies['images']:,} training images are copies of another" if copies["images"] else "none among the training images",
+    )
+    for names in copies["examples"]:
+        yield ("", " = ".join(names))
+    for names in copies["conflicts"]:
+        yield ("two labels", " = ".join(names))
+    if s["evaluation_images"] or s["overlap"]:
+        yield ("in two sets", f"{len(s['overlap']):,} images" if s["overlap"] else "none")
+    for one, name, other, other_name in s["overlap"][:5]:
+        yield ("", f"{name} ({one}) is {other_name} ({other})")
+
+
+def _budget(s):
+    if not s["classes"]:
+        return
+    counts = {c["name"]: c["images"] for c in s["classes"]}
+    least, most = min(counts, key=counts.get), max(counts, key=counts.get)
+    yield ("label budget", f"up to --labels_per_class={counts[least]:,}, the images of {least}")
+    if counts[most] > 1.5 * counts[least]:
+        yield ("", f"{most} has {counts[most] / max(1, counts[least]):.1f} times as many: look at the balanced accuracy")
+
+
+def _suggested(s, suggestion):
+    per_epoch = s["images"] / suggestion.images_per_second
+    yield ("suggested", f"--image_size={suggestion.image_size} ({suggestion.stem} stem), --batch_size={suggestion.batch_size}")
+    speed = f"{suggestion.images_per_second:,.0f} images/s were seen here"
+    yield ("", f"{speed}: {per_epoch:,.0f} s an epoch, --epochs={suggestion.epochs} in an hour")
+    if suggestion.memory is not None:
+        needed = suggestion.bytes_per_image * suggestion.batch_size
+        yield ("", f"a step takes about {needed / 1e9:.1f} GB of the {suggestion.memory / 1e9:.1f} GB that are free")
+    if suggestion.epochs < 25:
+        yield ("", "few for an hour; --depth=10 --width=0.5 is a network several times as fast")
