@@ -490,3 +490,11 @@ def test_a_part_keeps_encoded_images_and_labels_together(tmp_path):
     assert relative(part, tmp_path) == ["1/3.png", "0/0.png"]
     np.testing.assert_array_equal(part.labels, [1, 0])
     np.testing.assert_array_equal(decode.read(tf.io.read_file(part.encoded[0]), 3), IMAGES[3])
+
+
+def test_idx_images_may_lie_beside_without_their_labels(tmp_path):
+    for name, pixels in (("a", IMAGES), ("b", OTHERS)):
+        (tmp_path / name).mkdir()
+        write_idx_directory(tmp_path / name, pixels[..., 0], LABELS, ["train"])
+    train = load("idx", data_dir=tmp_path / "a", unlabeled_dir=tmp_path / "b").train
+    np.testing.assert_array_equal(train.labels, [*LABELS, *[-1] * 12])

@@ -39,3 +39,13 @@ def pixels(content):
         mode = ("LA" if alpha else "L") if grey else ("RGBA" if alpha else "RGB")
         array = np.asarray(image.convert(mode))
     return array[..., None] if array.ndim == 2 else array
+
+
+def orientation(image):
+    """The orientation that the EXIF in the header of an opened image says, 1 to 8; 1 without one."""
+    if image.format != "PNG":
+        return image.getexif().get(0x0112, 1)
+    # `getexif` of a PNG decodes all of it, to look behind the pixels as well.
+    exif = _pillow().Exif()
+    exif.load(image.info.get("exif", b""))
+    return exif.get(0x0112, 1)

@@ -97,7 +97,7 @@ def inspect_header(content, config):
             reason = _out_of_bounds(image.format, width, height, content, config)
             if reason:
                 return reason
-            turned = image.format in ("JPEG", "MPO", "PNG", "WEBP") and image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            turned = image.format in ("JPEG", "MPO", "PNG", "WEBP") and by_pillow.orientation(image) in (5, 6, 7, 8)
             alpha = image.has_transparency_data and image.format != "GIF"
             channels = (1 if image.mode in ("1", "L", "LA", "I;16", "I", "F") else 3) + alpha
             height, width = (width, height) if turned else (height, width)

@@ -9,7 +9,7 @@ import numpy as np
 from tf_simclr.data.source import as_source
 from tf_simclr.errors import UsageError
 
-_PREFIX = {"train": "train", "test": "t10k"}
+_PREFIX = {"train": "train", "unlabelled": "train", "test": "t10k"}
 _UBYTE = 8
 
 
@@ -20,7 +20,7 @@ def read(location, split, class_names=()):
 
     Args:
       location: path of the directory.
-      split: "train" or "test".
+      split: "train", "unlabelled" (the same) or "test".
       class_names: names in label order; empty names the classes by their numbers.
 
     Returns:
