@@ -153,7 +153,7 @@ MISTAKES = {
     "beginning of a flag": (["--learn=1"], "unknown flag --learn; did you mean --learning_rate?"),
     "unlike any flag": (["--qqqq=1"], "unknown flag --qqqq; run tf-simclr --help"),
     "positional argument": (["pretrain"], "every argument must be a flag such as --stage=pretrain, got 'pretrain'"),
-    "unknown stage": (["--stage=train"], "stage must be one of pretrain, "),
+    "unknown stage": (["--stage=train"], "stage must be one of inspect, preview, pretrain, "),
     "not a whole number": (["--depth=deep"], "--depth=deep: must be a whole number"),
     "not a number": (["--width=wide"], "--width=wide: must be a number"),
     "not a truth value": (["--sk=maybe"], "--sk=maybe: must be true or false"),

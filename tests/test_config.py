@@ -46,7 +46,7 @@ def test_json_with_a_value_out_of_bounds_is_refused():
 @pytest.mark.parametrize(
     "setting, value, words",
     [
-        ("stage", "train", "stage must be one of pretrain, .*got 'train'"),
+        ("stage", "train", "stage must be one of inspect, preview, pretrain, .*got 'train'"),
         ("seed", -1, "seed must be at least 0, got -1"),
         ("seed", 1.5, "seed must be int, got 1.5"),
         ("from_run", 3, "from must be str, got 3"),

@@ -223,7 +223,9 @@ class RunDirectory:
         try:
             built = from_dict(kind, values, name)
             for field in options(built):
-                check(field, getattr(built, field.name))
+                # An imported encoder may have no head, which as a setting cannot be.
+                if (field.name, getattr(built, field.name)) != ("head_layers", 0):
+                    check(field, getattr(built, field.name))
         except UsageError as error:
             raise UsageError(f"{self._config}: {error}; put a copy back") from error
         return built
