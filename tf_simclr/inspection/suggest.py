@@ -91,7 +91,7 @@ def measure(source, size, config, least_seconds=2.0):
       (images per second, bytes that a step keeps for an image, the resolved `ModelConfig`).
     """
     spec = setup.resolve(dataclasses.replace(config.model, image_size=size), source)
-    batch = min(32, len(source))
+    batch = min(16, len(source))  # small and few, as large images on a processor take seconds each
     fit = dataclasses.replace(config.pretrain, batch_size=batch, optimizer="adamw")
     model = ContrastiveModel(setup.build_network(spec, spec.head_layers, 0, config.seed), fit.temperature)
     optimizer = build(model.network, fit, 1000)
@@ -101,7 +101,7 @@ def measure(source, size, config, least_seconds=2.0):
     step = tf.function(model.train_step)
     step(next(batches))  # is traced
     start, steps = time.perf_counter(), 0
-    while steps < 3 or time.perf_counter() - start < least_seconds:
+    while steps < 2 or time.perf_counter() - start < least_seconds:
         step(next(batches))
         steps += 1
     return steps * batch / (time.perf_counter() - start), step_bytes(spec), spec
