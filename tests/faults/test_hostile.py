@@ -104,7 +104,7 @@ ELSEWHERE = (
 )
 
 
-@pytest.mark.parametrize("write", [write_npz, write_csv])
+@pytest.mark.parametrize("write", [pytest.param(write_npz, marks=pytest.mark.slow), write_csv])
 def test_names_and_paths_are_only_text(write, tmp_path, work, outcome):
     location, names = write(tmp_path)
     before = listing(tmp_path)

@@ -98,6 +98,7 @@ def test_a_message_about_very_many_classes_is_short(trained, tmp_path, refused):
 
 
 @pytest.mark.fault("R12")
+@pytest.mark.slow
 def test_files_of_any_name_are_trained_on(tmp_path, outcome):
     """From the check to the line that uses the export: a name that no terminal can show must stop none of it."""
     for part, seed in (("train", 0), ("eval", 1)):
