@@ -39,7 +39,7 @@ def write_bytes(path, content):
         file.flush()
         os.fsync(file.fileno())
     os.replace(part, path)
-    _sync_directory(path.parent)
+    sync(path.parent)
 
 
 def write_json(path, value):
@@ -56,11 +56,7 @@ def seal(directory, facts):
     """
     directory, files = pathlib.Path(directory), {}
     for path in sorted(directory.iterdir()):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(path)
         files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
     write_json(directory / MANIFEST, {**facts, "files": files})
 
@@ -162,7 +158,8 @@ def sha256(path):
     return digest.hexdigest()
 
 
-def _sync_directory(path):
+def sync(path):
+    """Makes a file or a directory durable. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -16,13 +16,12 @@ import argparse
 import os
 import pathlib
 import sys
-import time
 
 from tf_simclr import cli, durable
 from tf_simclr.config import DataConfig
 from tf_simclr.errors import StorageError, UsageError
+from tf_simclr.progress import with_progress
 
-REPORT_EVERY = 10  # seconds
 FEATURES = ("image_feature", "label_feature")
 
 
@@ -71,26 +70,6 @@ def example(source, index, config):
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
-def with_progress(items, total):
-    """The items; every ten seconds a line says how many are left and how long they will take."""
-    start = said = time.monotonic()
-    for number, item in enumerate(items, start=1):
-        if (now := time.monotonic()) - said > REPORT_EVERY:
-            said = now
-            left = (total / number - 1) * (now - start) / 60
-            print(f"wrote {number:,} of {total:,} images, {left:.1f} minutes left", file=sys.stderr)
-        yield item
-
-
-def sync(path):
-    """Makes a file or a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write(sources, names, shards, out, config):
     """Writes all shards; they get their names when all are complete, so that no half of a data set is taken for the whole.
 
@@ -107,21 +86,23 @@ def write(sources, names, shards, out, config):
     """
     import tensorflow as tf
 
+    from tf_simclr.data.tfrecord import CLASSES
+
     parts = plan(sources, shards, out)
     every = (example(source, index, config) for _, source, indices in parts for index in indices)
-    every = with_progress(every, sum(map(len, sources.values())))
+    every = with_progress(every, sum(map(len, sources.values())), "wrote", "images")
     out.mkdir(parents=True, exist_ok=True)
     try:
         for path, _, indices in parts:
             with tf.io.TFRecordWriter(f"{path}.part") as writer:
                 for _ in indices:
                     writer.write(next(every))
-            sync(f"{path}.part")
+            durable.sync(f"{path}.part")
         if names:
-            durable.write_text(out / "classes.txt", "\n".join(names) + "\n")
+            durable.write_text(out / CLASSES, "\n".join(names) + "\n")
         for path, _, _ in parts:
             os.replace(f"{path}.part", f"{path}.tfrecord")
-        sync(out)
+        durable.sync(out)
     finally:
         for path, _, _ in parts:
             pathlib.Path(f"{path}.part").unlink(missing_ok=True)

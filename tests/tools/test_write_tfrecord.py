@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from data import images
 
+from tf_simclr import progress
 from tf_simclr.config import DataConfig
 from tf_simclr.data import decode, load_data
 from tf_simclr.errors import StorageError, UsageError
@@ -115,13 +116,14 @@ def test_arrays_become_png(tool, tmp_path, capsys):
     assert features(after.train, 0)["image/filename"] == before.train.name(0).encode()
 
 
-def test_the_command_says_how_long_it_will_take(tool, tmp_path, capsys, monkeypatch):
+def test_the_command_says_how_long_it_will_take(tool, tmp_path, caplog, monkeypatch):
     """Of images without labels; no classes then."""
-    monkeypatch.setattr(tool, "REPORT_EVERY", -1)
+    monkeypatch.setattr(progress, "REPORT_EVERY", -1)
+    caplog.set_level("INFO", "absl")
     write_files(tmp_path / "in", range(3), classes=())
     tool.main([f"--data_dir={tmp_path / 'in'}", "--shards=1", f"--out={tmp_path / 'out'}"])
     assert os.listdir(tmp_path / "out") == ["train-00000-of-00001.tfrecord"]
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("wrote")]
+    said = [line for line in caplog.messages if line.startswith("wrote")]
     assert said[0].startswith("wrote 1 of 3 images, ") and said[2] == "wrote 3 of 3 images, 0.0 minutes left"
 
 

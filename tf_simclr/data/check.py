@@ -6,19 +6,17 @@ A damaged image found now is a line in quarantine.csv; found at step 90,000 it w
 import concurrent.futures
 import dataclasses
 import os
-import time
 import warnings
 
 import numpy as np
-from absl import logging
 
 from tf_simclr.data import by_pillow
 from tf_simclr.data.source import FACTS, digest
 from tf_simclr.errors import UsageError
+from tf_simclr.progress import with_progress
 
 # TensorFlow reads all frames of an animation to give the first.
 MAX_FRAMES = 1000
-_REPORT_EVERY = 10  # seconds
 _THREADS = min(32, 2 * (os.cpu_count() or 1))
 
 
@@ -53,7 +51,7 @@ def check_images(keys, storage, config, what):
     with warnings.catch_warnings(), concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
         warnings.simplefilter("ignore")  # Pillow's on large images; ours are errors
         look = pool.map(lambda key: _look(key, storage, config), keys, chunksize=64)
-        for index, found in enumerate(_with_progress(look, len(keys), f"headers of {what}")):
+        for index, found in enumerate(with_progress(look, len(keys), "checked", f"headers of {what}")):
             (bad if isinstance(found, str) else facts)[index] = found
     for index, reason in _undecodable(keys, storage, list(facts), what).items():
         bad[index] = reason
@@ -154,7 +152,8 @@ def _undecodable(encoded, storage, indices, what):
             lambda i: (i, tf.reduce_max(tf.shape(decode.read(storage.content(keys[i]), 3, pillow=True))))
         )
         dataset = tf.data.Dataset.range(len(indices)).map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=False)
-        good = {int(i) for i, _ in _with_progress(dataset.ignore_errors().as_numpy_iterator(), len(indices), f"images of {what}")}
+        decoded = dataset.ignore_errors().as_numpy_iterator()
+        good = {int(i) for i, _ in with_progress(decoded, len(indices), "checked", f"images of {what}")}
         bad = {}
         for place in sorted(set(range(len(indices))) - good):
             try:
@@ -169,15 +168,3 @@ def _reason(error):
     """TensorFlow's message without the name of the node and the stack."""
     text = str(error.message if hasattr(error, "message") else error).strip().splitlines()[0]
     return text.rpartition("}} ")[2].partition(" [Op:")[0][:160]
-
-
-def _with_progress(items, total, what):
-    """The items; every ten seconds a line of the log says how many are left and how long they will take."""
-    start = said = time.monotonic()
-    for number, item in enumerate(items, start=1):
-        now = time.monotonic()
-        if now - said > _REPORT_EVERY:
-            said = now
-            left = (total / number - 1) * (now - start) / 60
-            logging.info("checked %s of %s %s, %.1f minutes left", f"{number:,}", f"{total:,}", what, left)
-        yield item
