@@ -51,8 +51,11 @@ def read(content, channels, background="white", pillow=False):
 
 def _over(image, level):
     """Colours laid on a grey of that level by their alpha, the last channel."""
-    colours, alpha = tf.cast(image[..., :-1], tf.int32), tf.cast(image[..., -1:], tf.int32)
-    return tf.cast((colours * alpha + level * (255 - alpha) + 127) // 255, tf.uint8)
+    # 16 bits hold 255 · 255 and the steps of a division by 255 in shifts; TensorFlow divides integers one by one.
+    colours, alpha = tf.cast(image[..., :-1], tf.uint16), tf.cast(image[..., -1:], tf.uint16)
+    mixed = colours * alpha + tf.constant(level, tf.uint16) * (255 - alpha) + 128
+    eight = tf.constant(8, tf.uint16)
+    return tf.cast(tf.bitwise.right_shift(mixed + tf.bitwise.right_shift(mixed, eight), eight), tf.uint8)
 
 
 def _pixels(content, pillow):
