@@ -6,6 +6,7 @@ from tf_simclr.config import DataConfig, ModelConfig, options
 
 _LABELS_PER_CLASS = 10
 _CLASSES_SHOWN = 20
+_CHOSEN = ("labels_per_class", "num_labels", "label_fraction", "label_seed", "image_size")
 # Settings of small batches: LARS, the default, is for thousands.
 _RULE = {"optimizer": "adamw", "learning_rate": 0.001, "lr_scaling": "none"}
 
@@ -61,19 +62,10 @@ def commands(summary, suggestion, config):
 
 
 def _given(section, cls):
-    """The settings of a section that are not the defaults."""
-    values = {(field.metadata["flag"] or field.name): getattr(section, field.name) for field in options(cls)}
-    defaults = {(field.metadata["flag"] or field.name): field.default for field in options(cls)}
-    # `auto` has been resolved by now; the label draw is a later stage's.
-    skipped = {"labels_per_class", "num_labels", "label_fraction", "label_seed", "image_size"} | (
-        {"eval_on"} if section_is_test(values) else set()
-    )
-    return {name: value for name, value in values.items() if value != defaults[name] and name not in skipped}
-
-
-def section_is_test(values):
-    """Whether evaluation is on the test split, which needs no flag."""
-    return values.get("eval_on") == "test"
+    """The settings of a section that are not the defaults, but for those that the commands choose themselves."""
+    given = {(field.metadata["flag"] or field.name): (getattr(section, field.name), field.default) for field in options(cls)}
+    # `auto` has been resolved by now, and the test split needs no flag.
+    return {name: value for name, (value, default) in given.items() if value not in (default, "test") and name not in _CHOSEN}
 
 
 def _line(**flags):
@@ -104,10 +96,8 @@ def _classes(s):
 
 def _copies(s):
     copies = s["copies"]
-    yield (
-        "copies",
-        f"{copies['images']:,} training images are copies of another" if copies["images"] else "none among the training images",
-    )
+    found = f"{copies['images']:,} training images are copies of another" if copies["images"] else "none among the training images"
+    yield ("copies", found)
     for names in copies["examples"]:
         yield ("", " = ".join(names))
     for names in copies["conflicts"]:

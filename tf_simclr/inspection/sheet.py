@@ -13,7 +13,15 @@ _SEED = 0
 
 
 def images_sheet(source, background):
-    """A matplotlib `Figure` of random images, whole; with labels a row for each of the first twelve classes."""
+    """Random images, whole; with labels a row for each of the first twelve classes.
+
+    Args:
+      source: a `Source`.
+      background: "white" or "black", what transparent pixels are laid on.
+
+    Returns:
+      A matplotlib `Figure`.
+    """
     random = np.random.default_rng(_SEED)
     if source.labels is None:
         shown = random.permutation(len(source))[: 8 * _COLUMNS]
@@ -21,14 +29,23 @@ def images_sheet(source, background):
         title = f"{len(shown)} of {len(source):,} images"
     else:
         rows = [(f"{name}\n{n:,}", random.permutation(members)[:_COLUMNS]) for name, n, members in _members(source)]
-        title = f"{len(source):,} images" + (
-            f", the first {_ROWS} of {len(source.class_names)} classes" * (len(source.class_names) > _ROWS)
-        )
+        classes = len(source.class_names)
+        title = f"{len(source):,} images" + (f", the first {_ROWS} of {classes} classes" if classes > _ROWS else "")
     return _draw([(label, [_thumbnail(source, i, background) for i in shown]) for label, shown in rows], title)
 
 
 def views_sheet(source, spec, fit, config):
-    """A matplotlib `Figure` of a few images as evaluation sees them, each with six of its views in pretraining."""
+    """Up to eight images as evaluation sees them, each with six of its views in pretraining.
+
+    Args:
+      source: a `Source`.
+      spec: a resolved `ModelConfig`; image_size and channels of the views.
+      fit: a `PretrainConfig`, how views are drawn.
+      config: a `Config`; its seed.
+
+    Returns:
+      A matplotlib `Figure`.
+    """
     count = min(8, len(source))
     batches = training_batches(
         source.without_labels(), spec=spec, policy=fit, seed=config.seed, batch_size=count, start=0, stop=1, view_count=_VIEWS
@@ -47,7 +64,7 @@ def _members(source):
 
 
 def _thumbnail(source, index, background):
-    """uint8 [side, side, 3], the whole image in its proportions; small ones are enlarged without smoothing."""
+    """uint8 [96, 96, 3], the whole image in its proportions; small ones are enlarged without smoothing."""
     if source.images is not None:
         image = decode.match_channels(tf.constant(source.images[index]), 3)
     else:

@@ -5,6 +5,7 @@ import collections
 import numpy as np
 
 from tf_simclr.data.overlap import find_overlap
+from tf_simclr.data.source import NO_LABEL
 
 _SHOWN = 5
 _CHANNELS = {1: "grey", 2: "grey with alpha", 3: "RGB", 4: "RGB with alpha"}
@@ -76,7 +77,7 @@ def _copies(source):
     digests = source.digests()
     _, first, group, sizes = np.unique(digests, return_index=True, return_inverse=True, return_counts=True)
     groups = [np.flatnonzero(group == number) for number in np.flatnonzero(sizes > 1)[: 100 * _SHOWN]]
-    conflicting = [members for members in groups if source.labels is not None and len(set(source.labels[members])) > 1]
+    conflicting = [members for members in groups if source.labels is not None and len(set(source.labels[members]) - {NO_LABEL}) > 1]
 
     def names(parts):
         return [[source.name(i) for i in members[:_SHOWN]] for members in parts[:_SHOWN]]
