@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import tiny
 from absl import logging
 from data import images
 
@@ -207,3 +208,28 @@ def test_places_of_two_kinds_cannot_be_joined(tmp_path):
     homes["unlabeled_dir"] = str(tmp_path / "nowhere")
     with pytest.raises(UsageError, match="unlabeled_dir must be an existing path"):
         load_data(DataConfig(dataset="npz", **homes))
+
+
+@pytest.mark.fault("R16")
+def test_evaluation_images_must_be_new_to_earlier_stages(folders, tmp_path, capsys, short_resnet, record_property):
+    """The unlabelled folder is that of the pretraining alone; fine-tuning, in another run, never reads it."""
+    labelled = {name: folders[name] for name in ("data_dir", "eval_data_dir")}
+    shutil.copy(tmp_path / "eval_data_dir/0/10.png", tmp_path / "unlabeled_dir" / "copy.png")
+    tiny_network = [flag for flag in tiny.FLAGS if "batch_size" not in flag] + ["--batch_size=4"]
+
+    def run(stage, name, *more, **data):
+        given = [f"--{key}={value}" for key, value in data.items()]
+        return cli.main([f"--stage={stage}", f"--run_dir={tmp_path / name}", "--image_size=8", *tiny_network, *given, *more])
+
+    assert run("pretrain", "pre", data_dir=folders["unlabeled_dir"]) == 0
+    start = f"--from={tmp_path / 'pre'}"
+    assert run("finetune", "fine", start, **labelled) == 2
+    said = capsys.readouterr().err
+    assert "must be new to the earlier stages" in said and "10.png" in said and str(tmp_path / "pre") in said
+    assert not (tmp_path / "fine" / "config.json").exists()
+    assert run("finetune", "fine", start, "--allow_overlap", **labelled) == 0
+    # Two stages back it is found as well; and a clean set is not.
+    assert run("distill", "student", f"--from={tmp_path / 'fine'}", "--noallow_overlap", **labelled) == 2
+    (tmp_path / "eval_data_dir/0/10.png").write_bytes(images.encode(255 - PIXELS[10]))
+    assert run("finetune", "clean", start, **labelled) == 0
+    record_property("outcome", "an evaluation image that the pretraining saw, in a run of its own: named, exit 2; a clean set: trained")

@@ -264,7 +264,7 @@ def open_run(config, data, spec, selector, class_names=(), label_indices=None, p
         run.record_contents(data.train.digests())
     if run.writes and data.bad:
         write_quarantine(run.path, data.bad)
-        logging.warning("%d images are left out, listed in %s", len(data.bad), run.path / "quarantine.csv")
+        logging.warning("images left out: %d, listed in %s", len(data.bad), run.path / "quarantine.csv")
     logging.info("%s in %s", config.stage, run.path)
     return run
 
