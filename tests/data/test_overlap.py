@@ -11,18 +11,13 @@ from data import images
 
 from tf_simclr import cli
 from tf_simclr.config import DataConfig
-from tf_simclr.data import check, load_data
+from tf_simclr.data import load_data
 from tf_simclr.data.overlap import find_overlap
 from tf_simclr.errors import UsageError
 
 PIXELS = np.random.RandomState(0).randint(0, 256, [12, 9, 8, 3], np.uint8)
 LABELS = np.arange(12) % 2
-
-
-@pytest.fixture(autouse=True)
-def headers_only(monkeypatch):
-    """Whether all of an image decodes is for test_check.py, and takes long."""
-    monkeypatch.setattr(check, "_undecodable", lambda *_: {})
+pytestmark = pytest.mark.usefixtures("headers_only")
 
 
 def write_folder(root, numbers, classes=True):

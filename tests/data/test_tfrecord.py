@@ -6,7 +6,7 @@ import tensorflow as tf
 from data import images
 
 from tf_simclr.config import DataConfig, ModelConfig, PretrainConfig
-from tf_simclr.data import check, load_data, pipeline
+from tf_simclr.data import load_data, pipeline
 from tf_simclr.data.storage import Records
 from tf_simclr.data.tfrecord import read
 from tf_simclr.errors import UsageError
@@ -14,12 +14,6 @@ from tf_simclr.errors import UsageError
 ENCODED = [images.encode(np.random.RandomState(i).randint(0, 256, [9 + i, 8, 3], np.uint8)) for i in range(8)]
 BMP = 6  # one whose pixels have no checksum of their own
 ENCODED[BMP] = images.encode(images.RGB, "BMP")
-
-
-@pytest.fixture
-def headers_only(monkeypatch):
-    """For tests of records and labels; whether all of an image decodes takes long to find out."""
-    monkeypatch.setattr(check, "_undecodable", lambda *_: {})
 
 
 def record(number, label=None, image_feature="image/encoded", label_feature="image/class/label"):

@@ -1,0 +1,37 @@
+"""What the tests of several sources need: pixels, image files, reading and refusing."""
+
+import pathlib
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tf_simclr.config import DataConfig
+from tf_simclr.data import load_data
+from tf_simclr.errors import UsageError
+
+IMAGES = np.random.RandomState(0).randint(0, 256, [12, 6, 5, 3], np.uint8)
+LABELS = np.arange(12) % 3
+OTHERS = 255 - IMAGES  # for evaluation: no image may stand in two sets
+
+
+def load(dataset, **settings):
+    return load_data(DataConfig(dataset=dataset, **{key: str(value) for key, value in settings.items()}))
+
+
+def refuse(message, call, *args, **settings):
+    with pytest.raises(UsageError, match=message) as caught:
+        call(*args, **settings)
+    assert "\n" not in str(caught.value)
+
+
+def save(path, image=None):
+    """An image file; without an image given, a different one at every path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    random = np.random.RandomState(zlib.crc32(str(path).encode()))
+    Image.fromarray(random.randint(0, 256, [6, 5, 3], np.uint8) if image is None else image).save(path)
+
+
+def relative(source, root):
+    return [str(pathlib.Path(path).relative_to(root)) for path in source.encoded]
