@@ -6,16 +6,26 @@ import signal
 from tf_simclr.errors import Interrupted
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_state = {"deferred": 0, "received": None}
+_state = {"deferred": 0, "received": None, "raised": None}
 
 
 @contextlib.contextmanager
 def heeding():
-    """Turns both signals into `Interrupted`, in the main thread, until its end. The second signal is heeded even where it is deferred."""
+    """Turns both signals into `Interrupted`, in the main thread, until its end. The second signal is heeded even where it is deferred.
+
+    An exception that comes where Python was running a finaliser or a callback from C goes no further than that: then this raises it
+    at the end. One that came through as another is put right.
+    """
     before = {number: signal.signal(number, _receive) for number in _SIGNALS}
-    _state.update(deferred=0, received=None)
+    _state.update(deferred=0, received=None, raised=None)
     try:
         yield
+        if _state["raised"]:
+            raise Interrupted(_state["raised"])
+    except Exception as error:
+        if _state["raised"]:
+            raise Interrupted(_state["raised"]) from error
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -32,7 +42,7 @@ def heed():
     if not _state["deferred"] and _state["received"] is not None:
         name = signal.Signals(_state["received"]).name
         _state["received"] = None
-        raise Interrupted(name)
+        raise _interrupted(name)
 
 
 @contextlib.contextmanager
@@ -52,9 +62,14 @@ def forget():
     _state["deferred"] = 0
 
 
+def _interrupted(name):
+    _state["raised"] = name
+    return Interrupted(name)
+
+
 def _receive(number, frame):
     if _state["deferred"] and _state["received"] is None:
         _state["received"] = number
         return
     _state["received"] = None
-    raise Interrupted(signal.Signals(number).name)
+    raise _interrupted(signal.Signals(number).name)

@@ -181,7 +181,7 @@ def test_a_run_directory_has_one_writer(data, tmp_path, outcome):
 
 
 def test_interruption_waits_where_it_is_deferred():
-    with interruption.heeding():
+    with pytest.raises(Interrupted), interruption.heeding():
         with pytest.raises(Interrupted, match="SIGTERM"):
             signal.raise_signal(signal.SIGTERM)
         reached = []
@@ -197,6 +197,27 @@ def test_interruption_waits_where_it_is_deferred():
                 reached.append("never")
         assert len(reached) == 1
         interruption.forget()
+
+
+class _Finalised:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interruption_that_is_swallowed_or_becomes_another_error_is_heeded_at_the_end():
+    reached = []
+    with pytest.raises(Interrupted, match="SIGTERM"), interruption.heeding():
+        _Finalised()
+        reached.append("Python has ignored it")
+    assert reached
+    with pytest.raises(Interrupted, match="SIGINT"), interruption.heeding():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except Interrupted:
+            raise RuntimeError("as a library may translate it") from None
+    with pytest.raises(RuntimeError), interruption.heeding():
+        raise RuntimeError("of its own")
 
 
 @pytest.mark.fault("R9")
