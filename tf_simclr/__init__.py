@@ -19,6 +19,8 @@ _HOMES = {
     "load_data": "tf_simclr.data",
     "from_arrays": "tf_simclr.data",
     "from_dataset": "tf_simclr.data",
+    "load_export": "tf_simclr.export.load",
+    "pretrained": "tf_simclr.export.load",
 }
 __all__ = sorted(_HOMES)
 

@@ -178,6 +178,9 @@ class Config:
     stage: str = option("pretrain", "what to do", choices=STAGES)
     run_dir: str = option("", "directory of this run (empty: runs/DATASET/STAGE)")
     from_run: str = option("", "run directory of the earlier stage, or pretrained:NAME for one that ships (fashion_mnist)", flag="from")
+    max_batch: int = option(1024, "an exported model refuses batches of more images", low=1)
+    license: str = option("", "licence of the weights, for the model card of an export (empty: not stated)")
+    data_license: str = option("", "licence of the training data, for the model card of an export (empty: not stated)")
     seed: int = option(1, "seed of weights, order and views", low=0, high=2**31 - 1)
     checkpoint_every: int = option(500, "steps between checkpoints", low=1)
     keep_checkpoints: int = option(2, "how many of the newest checkpoints are kept, beside the one of the lowest loss", low=1)
@@ -218,6 +221,11 @@ class Config:
         self.label_seed_list  # noqa: B018 (validates)
 
     @property
+    def has_student(self):
+        """Whether the student's architecture is given."""
+        return bool(self.student.depth or self.student.width)
+
+    @property
     def method_names(self):
         """The methods of a pipeline, as a tuple of names."""
         return tuple(n for n in self.methods.replace(" ", "").split(",") if n)
@@ -256,7 +264,7 @@ USES = {
     "pipeline": FITS,
 }
 # Settings that change how a run goes on, not what it ends with; and those that only some stages read.
-_FREE = ("run_dir", "checkpoint_every", "keep_checkpoints", "force", "eval_batch_size", "strategy")
+_FREE = ("run_dir", "checkpoint_every", "keep_checkpoints", "force", "eval_batch_size", "strategy", "max_batch", "license", "data_license")
 _PIPELINE_ONLY = ("methods", "label_seeds")
 _LABELS = ("labels_per_class", "num_labels", "label_fraction", "label_seed")
 
@@ -282,7 +290,7 @@ def used_sections(stage, from_run, student):
 def used_settings(config):
     """The settings that decide what a run ends with, as a nested dict: two runs that agree on them are one run."""
     settings = dataclasses.asdict(config)
-    used = used_sections(config.stage, bool(config.from_run), bool(config.student.depth or config.student.width))
+    used = used_sections(config.stage, bool(config.from_run), config.has_student)
     unused = {*_FREE, *FITS} - set(used) | (set() if config.stage == "pipeline" else set(_PIPELINE_ONLY))
     settings = {name: value for name, value in settings.items() if name not in unused}
     if config.stage == "pretrain":

@@ -51,13 +51,14 @@ def seal(directory, facts):
     """Makes a directory's files durable and commits them by a manifest.
 
     Args:
-      directory: holds files only.
+      directory: holds files, or directories of them.
       facts: JSON-able dict, kept in the manifest beside `files`.
     """
     directory, files = pathlib.Path(directory), {}
-    for path in sorted(directory.iterdir()):
+    for path in sorted(directory.rglob("*")):
         sync(path)
-        files[path.name] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
+        if path.is_file():
+            files[path.relative_to(directory).as_posix()] = {"bytes": path.stat().st_size, "sha256": sha256(path)}
     write_json(directory / MANIFEST, {**facts, "files": files})
 
 
@@ -98,11 +99,16 @@ def read_manifest(directory):
     try:
         manifest = json.loads((pathlib.Path(directory) / MANIFEST).read_text(encoding="utf-8"))
         whole = {"bytes", "sha256"}
-        if not all(whole <= set(entry) and os.path.basename(name) == name for name, entry in manifest["files"].items()):
+        if not all(whole <= set(entry) and _is_below(name) for name, entry in manifest["files"].items()):
             raise ValueError("files")
         return manifest
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DamagedError(f"{MANIFEST} cannot be read ({type(error).__name__})") from error
+
+
+def _is_below(name):
+    """Whether a relative path stays in its directory."""
+    return not os.path.isabs(name) and ".." not in pathlib.PurePosixPath(name).parts
 
 
 def remove(directory):

@@ -51,7 +51,7 @@ def _differences(old, new, prefix=""):
             yield f"{prefix}{key} was {a!r} and is {b!r}"
 
 
-def _read(path):
+def read_object(path):
     """A JSON object, as data and nothing else. Raises UsageError for another file."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_without_repeats)
@@ -182,15 +182,20 @@ class RunDirectory:
         content = self._contents.read_bytes().hex().encode() if self._contents.exists() else b""
         return np.frombuffer(content, "S32")
 
+    @property
+    def weights(self):
+        """Where `checkpoints.restore_network` finds the network: the checkpoints, or, where only an export is kept, the run itself."""
+        return self.checkpoints if self.checkpoints.exists() else self.path
+
     def identity(self):
-        """SHA-256 of the newest checkpoint's manifest, which tells one training from another; None without a checkpoint."""
-        sealed = durable.sealed_below(self.checkpoints)
+        """SHA-256 of the manifest of the newest checkpoint (or export), which tells one training from another; None without one."""
+        sealed = durable.sealed_below(self.weights)
         return durable.sha256(sealed[-1] / durable.MANIFEST) if sealed else None
 
     @property
     def result(self):
         """The result of a finished run, or None."""
-        return _read(self._done) if self._done.exists() else None
+        return read_object(self._done) if self._done.exists() else None
 
     def facts(self):
         """What `start` recorded, a dict of `FACTS`.
@@ -201,7 +206,7 @@ class RunDirectory:
         if not self._config.exists():
             there = "a directory without config.json" if self.path.is_dir() else "nothing at that path"
             raise UsageError(f"--from must be the run directory of an earlier stage, got {self.path} ({there}); run that stage first")
-        facts = _read(self._config)
+        facts = read_object(self._config)
         if set(facts) != set(FACTS):
             wrong = sorted(set(facts) ^ set(FACTS))
             raise UsageError(f"{self._config} must hold {', '.join(FACTS)}, got one where {wrong[0]!r} is missing or too many")

@@ -5,9 +5,10 @@ Graph operations only, so that the same functions run in `tf.data`, in a `tf.fun
 
 import tensorflow as tf
 
-from tf_simclr.data import bmp, by_pillow, exif
+from tf_simclr.data import bmp, by_pillow, exif, gif
 
 BACKGROUNDS = {"white": 255, "black": 0}
+_KINDS = (b"\xff\xd8", b"\x89P", b"GI", b"BM")
 
 
 def match_channels(images, channels):
@@ -19,9 +20,17 @@ def match_channels(images, channels):
     return tf.image.rgb_to_grayscale(images)
 
 
+def convert_channels(images, channels):
+    """`match_channels` of images whose 1 or 3 channels are known only when it runs."""
+    if channels == 3:
+        return tf.ensure_shape(tf.tile(images, [1] * (images.shape.rank - 1) + [3 // tf.shape(images)[-1]]), [*images.shape[:-1], 3])
+    grey = tf.cond(tf.shape(images)[-1] == 3, lambda: tf.image.rgb_to_grayscale(images), lambda: images)
+    return tf.ensure_shape(grey, [*images.shape[:-1], 1])
+
+
 # AutoGraph would read all of this for half a minute, and find nothing to convert.
 @tf.autograph.experimental.do_not_convert
-def read(content, channels, background="white", pillow=False):
+def read(content, channels, background="white", pillow=False, max_pixels=None):
     """Decodes a JPEG, PNG, GIF (its first frame) or BMP image, told apart by content, and turns it upright by its EXIF.
 
     16-bit PNG keeps its high byte; CMYK becomes RGB. Pixels with alpha are laid on the background; a GIF's transparent pixels are
@@ -33,20 +42,18 @@ def read(content, channels, background="white", pillow=False):
       background: "white" or "black".
       pillow: whether what graph operations cannot read (WebP, rare kinds of BMP) is read by Pillow; not in an exported model,
         which has no Python.
+      max_pixels: a larger image fails, before it is decoded; None takes any.
 
     Returns:
       uint8 [H, W, channels].
 
     Raises:
-      tf.errors.OpError: not an image of these formats (when the operation runs).
+      tf.errors.OpError: not an image of these formats, or too large (when the operation runs).
     """
-    image = _pixels(tf.convert_to_tensor(content), pillow)
+    image = _pixels(tf.convert_to_tensor(content), pillow, max_pixels)
     stored = tf.shape(image)[2]
     colours = tf.cond(stored % 2 == 0, lambda: _over(image, BACKGROUNDS[background]), lambda: image)  # 2 and 4 channels end in alpha
-    if channels == 3:
-        return tf.ensure_shape(tf.tile(colours, [1, 1, 3 // tf.shape(colours)[2]]), [None, None, 3])
-    grey = tf.cond(stored >= 3, lambda: match_channels(tf.ensure_shape(colours, [None, None, 3]), 1), lambda: colours)
-    return tf.ensure_shape(grey, [None, None, 1])
+    return convert_channels(colours, channels)
 
 
 def _over(image, level):
@@ -58,31 +65,62 @@ def _over(image, level):
     return tf.cast(tf.bitwise.right_shift(mixed + tf.bitwise.right_shift(mixed, eight), eight), tf.uint8)
 
 
-def _pixels(content, pillow):
-    """uint8 [H, W, 1 to 4], upright, channels as stored."""
-    magic = tf.strings.substr(content, 0, 2)
+def is_known(contents):
+    """Whether encoded images, string [n], begin as JPEG, PNG, GIF or BMP files do; bool [n]."""
+    return _kind(contents) < len(_KINDS)
 
-    def by_decode_image():
+
+def _kind(contents):
+    """Places in `_KINDS`, by the first two bytes; their number where none fits. int32, of the shape of `contents`."""
+    # What is shorter than two bytes is filled up: it is not an error to ask.
+    magic = tf.strings.substr(contents + "  ", 0, 2)
+    return tf.argmax(tf.stack([*(magic == start for start in _KINDS), magic == magic]), axis=0, output_type=tf.int32)  # noqa: PLR0124
+
+
+def _pixels(content, pillow, max_pixels):
+    """uint8 [H, W, 1 to 4], upright, channels as stored."""
+
+    def bounded(content, pixels):
+        if max_pixels is None:
+            return content
+        check = tf.debugging.Assert((pixels > 0) & (pixels <= max_pixels), [f"1 to {max_pixels} pixels are allowed, got", pixels])
+        with tf.control_dependencies([check]):
+            return tf.identity(content)
+
+    def jpeg():
+        # Accurate, because the fast inverse DCT, TensorFlow's default, is off by up to five levels.
+        sides = tf.cast(tf.io.extract_jpeg_shape(content)[:2], tf.int64)
+        return tf.io.decode_jpeg(bounded(content, tf.reduce_prod(sides)), channels=0, dct_method="INTEGER_ACCURATE")
+
+    def png():
+        pixels = _number(content, (19, 18, 17, 16)) * _number(content, (23, 22, 21, 20))
+        return tf.io.decode_png(bounded(content, pixels), channels=0)
+
+    def animation():
+        return by_decode_image(bounded(*gif.first_frame(content)))
+
+    def by_decode_image(content=content):
         return tf.io.decode_image(content, channels=0, expand_animations=False)
 
     def by_python():
         image = tf.numpy_function(by_pillow.pixels, [content], tf.uint8, stateful=False)
         return tf.ensure_shape(image, [None, None, None])
 
-    def common():
-        # JPEG and PNG, despite its name. Accurate, because the fast inverse DCT, TensorFlow's default, is off by up to five levels.
-        image = tf.io.decode_jpeg(content, channels=0, dct_method="INTEGER_ACCURATE")
-        return exif.turn_upright(image, exif.orientation(content))
+    def bitmap():
+        height = _number(content, (22, 23, 24, 25))  # negative where the rows run downwards
+        pixels = _number(content, (18, 19, 20, 21)) * tf.minimum(height, 2**32 - height)
+        return bmp.pixels(bounded(content, pixels), by_python if pillow else None)
 
-    def rare():
-        # Without Pillow, decode_image says what it accepts, and fails.
-        others = by_python if pillow else by_decode_image
-        return tf.cond(magic == b"BM", lambda: bmp.pixels(content, by_python if pillow else None), others)
+    kind = _kind(content)
+    # Without Pillow, decode_image says what it accepts, and fails.
+    image = tf.switch_case(kind, [jpeg, png, animation, bitmap, by_python if pillow else by_decode_image])
+    return exif.turn_upright(image, tf.where(kind < 2, exif.orientation(content), 1))
 
-    def gif_or_rare():
-        return tf.cond(magic == b"GI", by_decode_image, rare)
 
-    return tf.cond((magic == b"\xff\xd8") | (magic == b"\x89P"), common, gif_or_rare)
+def _number(content, places):
+    """The number that the bytes at these places of a string spell, the lowest first; int64 scalar. Fails where the string is shorter."""
+    head = tf.io.decode_raw(tf.strings.substr(content, 0, max(places) + 1), tf.uint8)
+    return tf.reduce_sum(tf.cast(tf.gather(head, places), tf.int64) * [256**power for power in range(len(places))])
 
 
 def resize_to_square(image, size):
@@ -95,7 +133,7 @@ def resize_to_square(image, size):
     Returns:
       float32 [size, size, C] in [0, 1].
     """
-    return resize_batch(tf.cast(image, tf.float32)[None] * (1.0 / 255.0), size)[0]
+    return resize_batch(tf.cast(_central_square(image[None]), tf.float32) * (1.0 / 255.0), size)[0]
 
 
 def resize_batch(images, size):
@@ -111,8 +149,12 @@ def resize_batch(images, size):
     images = tf.cast(images, tf.float32)
     if images.shape[1:3].as_list() == [size, size]:
         return images
+    square = _central_square(images)
+    return tf.image.resize(square, [size, size], antialias=True)
+
+
+def _central_square(images):
     height, width = tf.shape(images)[1], tf.shape(images)[2]
     side = tf.minimum(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    square = images[:, top : top + side, left : left + side]
-    return tf.image.resize(square, [size, size], antialias=True)
+    return images[:, top : top + side, left : left + side]

@@ -11,26 +11,30 @@ import tempfile
 import tensorflow as tf
 
 import tf_simclr
+from tf_simclr import durable
 from tf_simclr.errors import UsageError
-from tf_simclr.export.serving import Serving
+from tf_simclr.export.card import to_markdown
+from tf_simclr.export.reading import Limits
+from tf_simclr.export.reusable import Reusable
+from tf_simclr.export.serving import signatures
+from tf_simclr.export.slim import slim
 from tf_simclr.run_directory import check_path
 
-CARD = "tf_simclr.json"
+CARD, CARD_TEXT = "model_card.json", "model_card.md"
 
 
-def export_network(network, class_names, directory):
-    """Writes a SavedModel, and beside it `tf_simclr.json`: class names, sizes, selector, architecture, package version.
+def export_network(network, class_names, directory, limits=None, facts=None):
+    """Writes a SavedModel, the model card as JSON and Markdown, and manifest.json with the SHA-256 of every file.
 
-    Signatures, both with the outputs that `serving.Serving` names:
-      serving_default: images, float32 [n, H, W, C] in [0, 1], any n, H and W; the central square is resized.
-      serve_encoded: encoded, string [n], contents of JPEG, PNG, GIF or BMP files of any sizes.
-
-    The directory appears when all of it is written; an export that was there before is replaced.
+    What can be called is `reusable.Reusable` and the signatures of `serving.signatures`. The directory appears when all of it is
+    written; an export that was there before is replaced.
 
     Args:
       network: a built `models.network.Network`; without a classifier only features are exported.
       class_names: names in label order; empty without a classifier.
       directory: where to.
+      limits: a `reading.Limits`; None takes its defaults.
+      facts: what `card.describe` returns; None for a network that is no run's.
 
     Raises:
       UsageError: the directory holds something that is not an export, or has a path that TensorFlow could not load it from, or the
@@ -38,15 +42,18 @@ def export_network(network, class_names, directory):
     """
     target, class_names = pathlib.Path(directory), list(class_names)
     _check(network, class_names, target)
-    serving = Serving(network, class_names)
+    module, limits = Reusable(network), limits or Limits()
+    card = _card(network, class_names, limits, facts or {})
     target.parent.mkdir(parents=True, exist_ok=True)
     # Beside the target, hence on the same disk, where a rename is one step. Not the temporary directory itself is renamed but one
     # inside it: only its owner may read the temporary one.
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as temporary:
         written = pathlib.Path(temporary) / "written"
-        signatures = {"serving_default": serving.serve, "serve_encoded": serving.serve_encoded}
-        tf.saved_model.save(serving, str(written), signatures=signatures)
-        (written / CARD).write_text(json.dumps(_card(network, class_names), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        tf.saved_model.save(module, str(written), signatures=signatures(module, network.spec, class_names, limits))
+        slim(written)
+        (written / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (written / CARD_TEXT).write_text(to_markdown(card) + "\n", encoding="utf-8")
+        durable.seal(written, {"tf_simclr": tf_simclr.__version__})
         if target.exists():
             os.replace(target, pathlib.Path(temporary) / "replaced")
         os.replace(written, target)
@@ -90,7 +97,7 @@ def _check(network, class_names, target):
         )
 
 
-def _card(network, class_names):
+def _card(network, class_names, limits, facts):
     spec = network.spec
     return {
         "class_names": class_names,
@@ -98,6 +105,8 @@ def _card(network, class_names):
         "channels": spec.channels,
         "selector": len(network.head.layers),
         "architecture": dataclasses.asdict(spec),
-        "tf_simclr": tf_simclr.__version__,
-        "tensorflow": tf.__version__,
+        "parameters": sum(v.shape.num_elements() for v in network.variables),
+        "limits": dataclasses.asdict(limits),
+        "versions": {"tf_simclr": tf_simclr.__version__, "tensorflow": tf.__version__},
+        **facts,
     }

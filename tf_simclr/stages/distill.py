@@ -4,7 +4,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from tf_simclr import pretrained
+from tf_simclr import shipped
 from tf_simclr.data.labels import draw_labels
 from tf_simclr.data.load import brief
 from tf_simclr.data.pipeline import LABELLED_STREAM
@@ -33,7 +33,7 @@ def run(config, data=None):
     config = setup.with_data_of(config, parent)
     data = setup.find_data(config, data, parent)
     teacher_spec, facts = setup.spec_of(parent, config), parent.facts()
-    smaller = bool(config.student.depth or config.student.width)
+    smaller = config.has_student
     fit = config.student if smaller else config.distill
     spec = teacher_spec
     if smaller:
@@ -66,7 +66,7 @@ def run(config, data=None):
         if fit.init == "teacher":
             network.set_weights(teacher.get_weights())
         elif fit.init == "pretrained":
-            restore_network(ancestor.checkpoints, network, classifier=False)
+            restore_network(ancestor.weights, network, classifier=False)
         model = DistillationModel(network, teacher, fit.temperature, fit.alpha, fit.weight_decay)
         sources, parts = {}, {}
         if fit.alpha > 0:
@@ -90,7 +90,7 @@ def _pretrained(run):
         start = run.config().from_run
         if not start:
             raise UsageError(f"--init=pretrained needs a teacher that was pretrained, but {run.path} started at random; give --init=random")
-        run = RunDirectory(pretrained.locate(start))
+        run = RunDirectory(shipped.locate(start))
     return run
 
 

@@ -33,7 +33,7 @@ def run(config, data=None):
     with strategy.scope():
         network = setup.build_network(spec, fit.selector, len(source.class_names), config.seed)
         if parent:
-            restore_network(parent.checkpoints, network, classifier=False)
+            restore_network(parent.weights, network, classifier=False)
         model = SupervisedModel(network, fit.weight_decay)
         train(model, fit, Duration.of(fit, len(source)), setup.batches_of(source, spec, fit, config), {"": source}, run, config)
     return finish_classifier(network, data, config, run, clock, labels=len(labelled))

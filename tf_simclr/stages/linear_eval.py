@@ -34,7 +34,7 @@ def run(config, data=None):
         return result
     source = data.train.take(labelled)
     network = setup.build_network(spec, settings.selector, len(source.class_names), config.seed)
-    restore_network(parent.checkpoints, network, classifier=False)
+    restore_network(parent.weights, network, classifier=False)
     features = extract(network, plain_batches(source, spec=spec, batch_size=config.eval_batch_size))["features"][-1]
     weights, bias, l2 = fit_logistic(features, source.labels, len(source.class_names), settings.l2)
     logging.info("logistic regression on %d features of %d images, weight penalty %g", features.shape[1], len(source), l2)

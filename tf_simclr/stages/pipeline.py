@@ -95,7 +95,7 @@ def _check(config, data, plan):
         raise UsageError("--methods must name at least one method, got none")
     setup.need_labels(data.train, config)
     setup.need_evaluation(data, config)
-    if ("student", config.label_seed_list[0]) in plan and not (config.student.depth or config.student.width):
+    if ("student", config.label_seed_list[0]) in plan and not config.has_student:
         raise UsageError("the method student needs an architecture: give --student_width or --student_depth, or leave it out of --methods")
     for seed in config.label_seed_list:
         draw_labels(data.train.labels, data.train.class_names, replace(config, data__label_seed=seed).data)

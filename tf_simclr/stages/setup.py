@@ -13,7 +13,7 @@ import tensorflow as tf
 from absl import logging
 
 import tf_simclr
-from tf_simclr import pretrained
+from tf_simclr import shipped
 from tf_simclr.config import DataConfig, ModelConfig, options, replace
 from tf_simclr.data import load_data
 from tf_simclr.data.load import name_of
@@ -41,7 +41,7 @@ def parent_of(config, stages=()):
     """
     if not config.from_run:
         return None
-    parent = RunDirectory(pretrained.locate(config.from_run))
+    parent = RunDirectory(shipped.locate(config.from_run))
     stage = parent.config().stage
     if stages and stage not in stages:
         raise UsageError(f"--stage={config.stage} needs --from to be a run of {' or '.join(stages)}, got {parent.path}, a run of {stage}")
@@ -116,7 +116,7 @@ def _check_ancestors(parent, data, settings):
                     )
                 logging.warning("%s", found)
         earlier = parent.config().from_run
-        parent = RunDirectory(pretrained.locate(earlier)) if earlier else None
+        parent = RunDirectory(shipped.locate(earlier)) if earlier else None
         if parent is not None and not parent.path.exists():
             return
 
@@ -218,7 +218,7 @@ def load_network(run):
     """The trained `Network` of a run: encoder, the head layers it kept, its classifier if it has one."""
     facts = run.facts()
     network = Network(run.spec(), facts["selector"], len(facts["class_names"])).build_variables()
-    restore_network(run.checkpoints, network)
+    restore_network(run.weights, network)
     return network
 
 

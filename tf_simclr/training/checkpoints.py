@@ -14,7 +14,7 @@ from absl import logging
 from tf_simclr import durable, interruption
 from tf_simclr.errors import NotFiniteError, UsageError
 
-_STATE = "state"
+_STATE, _EXPORTED = "state", "variables/variables"  # the files of a checkpoint, and of an export
 _SPARE_BYTES = 1 << 20  # for manifest, logs and the directory itself
 _KEY = "/.ATTRIBUTES/VARIABLE_VALUE"
 
@@ -151,7 +151,7 @@ def restore_network(directory, network, classifier=True):
     layers above those that `network` keeps, the optimizer, and with `classifier=False` the classifier.
 
     Args:
-      directory: the earlier run's checkpoint directory.
+      directory: a run's checkpoint directory, or one that holds an export.
       network: a built `Network`; it may keep fewer head layers than the saved one.
       classifier: restore the classifier too; a new one has nothing to restore.
 
@@ -161,8 +161,9 @@ def restore_network(directory, network, classifier=True):
     path = newest(directory)
     if path is None:
         raise UsageError(f"a checkpoint is required in {directory}, found none; run the earlier stage to its end first")
-    reader = tf.train.load_checkpoint(str(path / _STATE))
-    saved = {key[len("network/") : -len(_KEY)]: key for key in reader.get_variable_to_shape_map() if _is_of_network(key)}
+    reader = tf.train.load_checkpoint(str(path / (_EXPORTED if (path / _EXPORTED).parent.is_dir() else _STATE)))
+    # An export keeps the variables in a flat dict, where a slash within a key is spelt .S
+    saved = {key[len("network/") : -len(_KEY)].replace(".S", "/"): key for key in reader.get_variable_to_shape_map() if _is_of_network(key)}
     wanted = named_variables(network)
     fresh = set() if classifier else {name for name in wanted if name.startswith("classifier/")}
     kept = len(network.head.layers)

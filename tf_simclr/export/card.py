@@ -1,0 +1,157 @@
+"""The model card: what an exported network was trained on and how, how well it does, and how to load it."""
+
+import dataclasses
+import pathlib
+
+from scipy.stats import binomtest
+
+from tf_simclr import shipped
+from tf_simclr.config import Config, sections, used_sections
+from tf_simclr.evaluation.report import plain, table
+from tf_simclr.run_directory import RunDirectory, read_object
+
+NOT_STATED = "not stated"
+_SCORES = ("images", "top1", "top5", "balanced_accuracy", "ece", "per_class")
+
+_USE = """```python
+import tensorflow as tf
+
+model = tf.saved_model.load(DIRECTORY)  # a SavedModel is a program: load those that you trust
+{line}
+```
+
+`tf_simclr.load_export(DIRECTORY)` compares every file with its SHA-256 in `manifest.json` first. As a layer that trains on:
+`hub.KerasLayer(DIRECTORY, trainable=True)` gives the pooled features, `arguments={{"selector": 1}}` those of the head's first layer."""
+_CLASSIFY = """answer = model.signatures["serve_encoded"](encoded=tf.constant([open("image.jpg", "rb").read()]))
+print(answer["class_name"], answer["probabilities"], answer["status"])"""
+_EMBED = """answer = model.signatures["serve_encoded"](encoded=tf.constant([open("image.jpg", "rb").read()]))
+print(answer["features"], answer["status"])"""
+
+
+def describe(run, config):
+    """What a run's own files tell of its network, as data that JSON can hold.
+
+    Args:
+      run: the finished `RunDirectory`.
+      config: the `Config` of the export; its license and data_license.
+
+    Returns:
+      dict: run; license, data_license (text); history, list from the first stage to the last of stage, run, settings (those that differ
+      from the defaults), data (as recorded), labels (how many were used), versions and result; evaluation, of images, top1, interval
+      (of 95 %, Wilson), balanced_accuracy, ece, per_class and split, all fractions, or None where the run was not evaluated.
+    """
+    return {
+        "run": str(run.path),
+        "license": config.license or NOT_STATED,
+        "data_license": config.data_license or NOT_STATED,
+        "history": [*reversed([*_stages(run)])],
+        "evaluation": _evaluation(run),
+    }
+
+
+def _stages(run):
+    """The stages that led to a run, the last one first; one whose directory is gone ends the list."""
+    while run is not None:
+        facts, config = run.facts(), run.config()
+        yield {
+            "stage": config.stage,
+            "run": str(run.path),
+            "settings": _changed(config),
+            "data": facts["data"],
+            "labels": None if facts["label_indices"] is None else len(facts["label_indices"]),
+            "versions": facts["versions"],
+            "result": run.result,
+        }
+        run = RunDirectory(shipped.locate(config.from_run)) if config.from_run else None
+        if run is not None and not run.path.exists():
+            yield {"stage": "unknown", "run": str(run.path), "settings": {}, "data": {}, "labels": None, "versions": {}, "result": None}
+            return
+
+
+def _changed(config):
+    """{section: {setting: value}} of what a stage read and what is not the default."""
+    used = ("", "data", "model", *used_sections(config.stage, bool(config.from_run), config.has_student))
+    own, standard = sections(config), sections(Config())
+    changed = {}
+    for name in used:
+        values, usual = dataclasses.asdict(own[name]), dataclasses.asdict(standard[name])
+        different = {key: value for key, value in values.items() if not isinstance(value, dict) and value != usual[key]}
+        if different:
+            changed[name or "run"] = different
+    return changed
+
+
+def _evaluation(run):
+    path = run.report / "evaluation.json"
+    if not path.exists():
+        return None
+    scores = {key: value for key, value in read_object(path).items() if key in _SCORES}
+    hits = round(scores["top1"] * scores["images"])
+    interval = binomtest(hits, scores["images"]).proportion_ci(method="wilson")
+    return {**scores, "interval": [interval.low, interval.high], "split": run.config().data.eval_on}
+
+
+def to_markdown(card):
+    """The card as Markdown.
+
+    Args:
+      card: what `saved_model.export_network` writes as JSON: network, class_names, image_size, channels, selector, parameters, limits,
+        and, where the network came from a run, what `describe` returns.
+    """
+    lines = [f"# {plain(pathlib.Path(card['run']).name if 'run' in card else 'A network of tf_simclr')}", ""]
+    kind = f"A classifier of {len(card['class_names']):,} classes" if card["class_names"] else "An encoder"
+    architecture = card["architecture"]
+    name = architecture.get("backbone") or f"ResNet-{architecture['depth']}, width {architecture['width']:g}"
+    lines += [
+        f"{kind}: {plain(name)}{', selective kernels' if architecture['sk'] else ''}, {card['selector']} layers of the projection head,"
+        f" {card['parameters']:,} parameters; trained by SimCLRv2 with tf\\_simclr {card['versions']['tf_simclr']}.",
+        f"Input: {card['image_size']} x {card['image_size']} pixels, {'RGB' if card['channels'] == 3 else 'grey'};"
+        " other sizes are resized.",
+        "",
+    ]
+    if "history" in card:
+        lines += _history(card) + _scores(card["evaluation"])
+        lines += ["## Licences", "", f"Weights: {plain(card['license'])}. Training data: {plain(card['data_license'])}.", ""]
+    limits = [[name, f"{value:,}"] for name, value in card["limits"].items()]
+    lines += [
+        "## Use",
+        "",
+        _USE.format(line=_CLASSIFY if card["class_names"] else _EMBED),
+        "",
+        *table(["limit of a request", "at most"], limits),
+    ]
+    return "\n".join(lines)
+
+
+def _history(card):
+    rows, settings = [], []
+    for stage in card["history"]:
+        data = stage["data"]
+        source = stage["settings"].get("data", {}).get("dataset", "")
+        labels = "" if stage["labels"] is None else f"{stage['labels']:,}"
+        rows.append([stage["stage"], source, f"{data['images']:,}" if data else "", labels, data.get("fingerprint", "")[:16]])
+        given = {f"{s}.{k}" if s != "run" else k: v for s, values in stage["settings"].items() for k, v in values.items()}
+        settings += [f"- {stage['stage']}: " + plain(", ".join(f"{name} {value}" for name, value in given.items())) or "defaults"]
+    return [
+        *("## Training", ""),
+        *table(["stage", "data", "images", "labels used", "fingerprint"], rows),
+        *("Settings that are not the defaults:", "", *settings, ""),
+    ]
+
+
+def _scores(evaluation):
+    if evaluation is None:
+        return ["## Evaluation", "", "Not evaluated.", ""]
+    percent = [("Top-5 accuracy", "top5"), ("Balanced accuracy", "balanced_accuracy"), ("Expected calibration error", "ece")]
+    low, high = evaluation["interval"]
+    rows = [["Top-1 accuracy", f"{100 * evaluation['top1']:.2f} (95 %: {100 * low:.2f} to {100 * high:.2f})"]]
+    rows += [[name, f"{100 * evaluation[key]:.2f}"] for name, key in percent if key in evaluation]
+    classes = [
+        [c["name"], f"{c['images']:,}", "" if c["accuracy"] is None else f"{100 * c['accuracy']:.1f}"] for c in evaluation["per_class"]
+    ]
+    split = "a hold-out of the training images" if evaluation["split"] == "holdout" else "the evaluation images"
+    return [
+        *("## Evaluation", "", f"On {split}, {evaluation['images']:,} of them.", ""),
+        *table(["score", "%"], rows),
+        *table(["class", "images", "accuracy (%)"], classes),
+    ]
