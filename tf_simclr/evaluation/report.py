@@ -31,17 +31,23 @@ def _markdown(scores, title):
     percent = [("Top-1 accuracy", "top1"), ("Top-5 accuracy", "top5"), ("Balanced accuracy", "balanced_accuracy")]
     percent.append(("Expected calibration error", "ece"))
     text = [f"# {_plain(title)}", "", f"{scores['images']:,} images, {len(scores['per_class']):,} classes.", ""]
-    text += _table(["score", "%"], [[name, f"{100 * scores[key]:.2f}"] for name, key in percent if key in scores])
-    text += _table(
+    text += markdown_table(["score", "%"], [[name, f"{100 * scores[key]:.2f}"] for name, key in percent if key in scores])
+    text += markdown_table(
         ["class", "images", "accuracy (%)"],
         [[c["name"], f"{c['images']:,}", "" if c["accuracy"] is None else f"{100 * c['accuracy']:.1f}"] for c in scores["per_class"]],
     )
     if confused := _most_confused(scores):
-        text += ["Most frequent confusions:", ""] + _table(["true class", "predicted as", "images"], confused)
+        text += ["Most frequent confusions:", ""] + markdown_table(["true class", "predicted as", "images"], confused)
     return "\n".join(text)
 
 
-def _table(header, rows):
+def markdown_table(header, rows):
+    """A Markdown table as a list of lines, an empty one at its end.
+
+    Args:
+      header: list of str.
+      rows: lists of str, as long as the header; the first column is text, the others are numbers.
+    """
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
     return ["| " + " | ".join(map(_plain, line)) + " |" for line in lines] + [""]
 

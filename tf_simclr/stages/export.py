@@ -5,11 +5,12 @@ from absl import logging
 from tf_simclr import lock, pretrained
 from tf_simclr.errors import UsageError
 from tf_simclr.export.saved_model import export_network, usage_line
+from tf_simclr.export.tflite import choose_images, format_rows, need_classifier, report_tflite, write_tflite
 from tf_simclr.stages import setup
 
 
 def run(config, data=None):
-    """Exports the run that `--from` names, into its `export/` or into `--run_dir`. Images are not needed.
+    """Exports the run that `--from` names, into its `export/` or into `--run_dir`. Images are needed for `--tflite` alone.
 
     Returns:
       dict: directory.
@@ -20,6 +21,18 @@ def run(config, data=None):
         if config.from_run.startswith(pretrained.PREFIX):
             raise UsageError(f"--stage=export needs --run_dir for a run that ships with the package, {config.from_run}, got none")
         lock.acquire(parent.path)
-    export_network(setup.load_network(parent), parent.facts()["class_names"], directory)
+    network, kinds = setup.load_network(parent), config.tflite_kinds
+    if kinds:
+        need_classifier(network)
+        lock.acquire(parent.path)  # its report gets a part
+        data = setup.find_data(setup.with_data_of(config, parent), data, parent)
+        calibration, scored = choose_images(data, network.spec, config.seed)
+        if scored.labels is not None:
+            setup.check_classes(scored, parent)
+    export_network(network, parent.facts()["class_names"], directory)
+    if kinds:
+        write_tflite(network, calibration, kinds, directory)
+        rows = report_tflite(network, scored, kinds, directory, parent.report)
+        logging.info("TFLite files scored on %d images, report in %s:\n%s", len(scored), parent.report, format_rows(rows))
     logging.info("exported to %s; to classify an image:\n%s", directory, usage_line(directory))
     return {"directory": directory}
