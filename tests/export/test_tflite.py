@@ -11,7 +11,6 @@ import tensorflow as tf
 import tiny
 
 import tf_simclr
-from tf_simclr import pretrained
 from tf_simclr.config import TFLITE_KINDS, Config, ModelConfig, replace
 from tf_simclr.data import load_data
 from tf_simclr.data.pipeline import plain_batches
@@ -22,7 +21,6 @@ from tf_simclr.evaluation.linear_probe import fit_logistic
 from tf_simclr.export.tflite import choose_images, report_tflite, run_file, write_tflite
 from tf_simclr.models import resnet
 from tf_simclr.models.network import Network
-from tf_simclr.run_directory import RunDirectory
 from tf_simclr.stages import setup
 
 # Has LiteRT and NumPy alone: importing the rest fails.
@@ -48,9 +46,9 @@ def written(tmp_path_factory):
     home = tmp_path_factory.mktemp("tflite")
     data = load_data(replace(Config(), data__dataset="fashion_mnist_8k").data)
     train, test = data.train.take(np.arange(1000)), data.evaluation.take(np.arange(0, 2000, 2))
-    encoder = setup.load_network(RunDirectory(pretrained.locate("pretrained:fashion_mnist"))).encoder
-    network = Network(ModelConfig(depth=10, width=0.25, stem="cifar2", image_size=28, channels=1), 0, 10).build_variables()
-    network.encoder.set_weights(encoder.get_weights())
+    shipped = setup.required_parent(replace(Config(), from_run="pretrained:fashion_mnist"), ("pretrain",))
+    network = Network(shipped.spec(), 0, 10).build_variables()
+    network.encoder.set_weights(setup.load_network(shipped).encoder.get_weights())
     features = extract(network, plain_batches(train, spec=network.spec, batch_size=500))["features"][0]
     network.classifier.set_weights(fit_logistic(features, train.labels, 10, l2=0.01)[:2])
     calibration, scored = choose_images(Data(train, test), network.spec, seed=1)

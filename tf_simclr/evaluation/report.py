@@ -30,29 +30,24 @@ def write_report(directory, scores, title):
 def _markdown(scores, title):
     percent = [("Top-1 accuracy", "top1"), ("Top-5 accuracy", "top5"), ("Balanced accuracy", "balanced_accuracy")]
     percent.append(("Expected calibration error", "ece"))
-    text = [f"# {_plain(title)}", "", f"{scores['images']:,} images, {len(scores['per_class']):,} classes.", ""]
-    text += markdown_table(["score", "%"], [[name, f"{100 * scores[key]:.2f}"] for name, key in percent if key in scores])
-    text += markdown_table(
+    text = [f"# {plain(title)}", "", f"{scores['images']:,} images, {len(scores['per_class']):,} classes.", ""]
+    text += table(["score", "%"], [[name, f"{100 * scores[key]:.2f}"] for name, key in percent if key in scores])
+    text += table(
         ["class", "images", "accuracy (%)"],
         [[c["name"], f"{c['images']:,}", "" if c["accuracy"] is None else f"{100 * c['accuracy']:.1f}"] for c in scores["per_class"]],
     )
     if confused := _most_confused(scores):
-        text += ["Most frequent confusions:", ""] + markdown_table(["true class", "predicted as", "images"], confused)
+        text += ["Most frequent confusions:", ""] + table(["true class", "predicted as", "images"], confused)
     return "\n".join(text)
 
 
-def markdown_table(header, rows):
-    """A Markdown table as a list of lines, an empty one at its end.
-
-    Args:
-      header: list of str.
-      rows: lists of str, as long as the header; the first column is text, the others are numbers.
-    """
+def table(header, rows):
+    """Lines of a Markdown table, the first column to the left, and an empty line; header and rows are lists of text."""
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
-    return ["| " + " | ".join(map(_plain, line)) + " |" for line in lines] + [""]
+    return ["| " + " | ".join(map(plain, line)) + " |" for line in lines] + [""]
 
 
-def _plain(text):
+def plain(text):
     """Text whose characters mean nothing in Markdown. An underscore between letters, where most names have it, means nothing there."""
     return re.sub(r"[\\`*<>\[\]|$&~]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)
 

@@ -10,7 +10,7 @@ from tf_simclr import durable
 from tf_simclr.data.pipeline import plain_batches
 from tf_simclr.errors import UsageError
 from tf_simclr.evaluation.features import extract
-from tf_simclr.evaluation.report import markdown_table
+from tf_simclr.evaluation.report import table
 
 FOLDER = "tflite"
 CALIBRATION_IMAGES = 200
@@ -79,7 +79,7 @@ def format_rows(rows):
         [row["kind"], f"{row['bytes'] / 1000:,.0f}", _percent(row["accuracy"]), _percent(row["accuracy_drop"]), f"{row['latency_ms']:.2f}"]
         for row in rows
     ]
-    return "\n".join(markdown_table(header, cells)).rstrip()
+    return "\n".join(table(header, cells)).rstrip()
 
 
 def choose_images(data, spec, seed):
