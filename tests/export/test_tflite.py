@@ -104,21 +104,13 @@ def test_the_report_says_what_each_file_costs(written):
     assert all(f"| {row['kind']} | " in text and f"| {100 * row['accuracy']:.2f} |" in text for row in rows)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"depth": 10, "stem": "cifar2", "image_size": 12},
-        {"depth": 50, "stem": "imagenet", "image_size": 33, "channels": 1},
-    ],
-    ids=["basic", "bottleneck"],
-)
-def test_selective_kernels_convert(tmp_path, monkeypatch, changes):
-    """With the shortcuts of ResNet-D: those of the first two groups, one of stride 1 and one of stride 2."""
-    monkeypatch.setitem(resnet.LAYOUTS, changes["depth"], (resnet.LAYOUTS[changes["depth"]][0], (1, 1)))
-    network = tiny.scattered_network(ModelConfig(**{"sk": True, "width": 0.0625, "channels": 3, "head_width": 6, **changes}), 1)
-    size, channels = network.spec.image_size, network.spec.channels
+def test_selective_kernels_convert(tmp_path, monkeypatch):
+    """With the three-layer stem and the shortcuts of ResNet-D, one of stride 1 and one of stride 2."""
+    monkeypatch.setitem(resnet.LAYOUTS, 50, (resnet.Bottleneck, (1, 1)))
+    spec = ModelConfig(depth=50, sk=True, stem="imagenet", image_size=33, channels=3, width=0.0625, head_width=6)
+    network = tiny.scattered_network(spec, 1)
     brightness = np.linspace(0.1, 1, 8, dtype=np.float32)[:, None, None, None]
-    images = brightness * np.random.default_rng(0).random([8, size, size, channels], np.float32)
+    images = brightness * np.random.default_rng(0).random([8, 33, 33, 3], np.float32)
     write_tflite(network, images, ("float32", "int8"), tmp_path)
     expected = network(images)["logits"].numpy()
     spread = np.ptp(expected, axis=0).max()
@@ -128,7 +120,7 @@ def test_selective_kernels_convert(tmp_path, monkeypatch, changes):
         np.testing.assert_allclose(logits, expected, atol=tolerance * spread, err_msg=kind)
 
 
-def test_without_an_evaluation_split_nothing_is_invented(tmp_path):
+def test_without_an_evaluation_split_nothing_is_invented(tmp_path, short_resnet):
     network = tiny.scattered_network(ModelConfig(depth=10, width=0.0625, stem="cifar2", image_size=16, channels=1))
     calibration, scored = choose_images(Data(tiny.data().train), network.spec, seed=3)
     assert len(calibration) == len(scored) == 96 and scored.labels is None

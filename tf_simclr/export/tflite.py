@@ -1,6 +1,9 @@
 """A classifier as TFLite files for small devices: converts, and says what each file costs in accuracy."""
 
+import contextlib
+import os
 import pathlib
+import sys
 import time
 
 import numpy as np
@@ -65,10 +68,11 @@ def report_tflite(network, source, kinds, directory, report):
         drop = None if expected is None else expected - accuracy
         milliseconds = 1000 * float(np.median(seconds))
         rows.append({"kind": kind, "bytes": path.stat().st_size, "accuracy": accuracy, "accuracy_drop": drop, "latency_ms": milliseconds})
+    legend = f"{len(source):,} images, one at a time on one thread of the machine that exported; the drop is from the network itself."
     report = pathlib.Path(report)
     report.mkdir(parents=True, exist_ok=True)
     durable.write_json(report / "tflite.json", {"rows": rows})
-    durable.write_text(report / "tflite.md", f"# TFLite\n\n{format_rows(rows)}\n")
+    durable.write_text(report / "tflite.md", f"# TFLite\n\n{format_rows(rows)}\n\n{legend}\n")
     return rows
 
 
@@ -150,7 +154,22 @@ def _convert(network, kind, calibration_images):
         # This one set alone: an operation without an 8-bit form is an error, and does not stay float unnoticed.
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.representative_dataset = lambda: ([image[None]] for image in calibration_images)
-    return converter.convert()
+    with _silence():
+        return converter.convert()
+
+
+@contextlib.contextmanager
+def _silence():
+    """Nothing reaches standard error: the converter's native code counts its operations there. What fails is an exception as well."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _accuracy(logits, labels):
