@@ -12,7 +12,7 @@ import tf_simclr
 from tf_simclr import cli, stages
 from tf_simclr.cli_flags import FITS, PLAIN, USES, build_flags, flag_name, shared_fields
 from tf_simclr.cli_help import STAGE_HELP, help_text
-from tf_simclr.config import METHODS, STAGES, Config, check, options, replace, sections
+from tf_simclr.config import METHODS, STAGES, TFLITE_KINDS, Config, check, options, replace, sections
 from tf_simclr.errors import Interrupted, NotFiniteError, StorageError, UsageError, WorkerLostError
 
 ALL_FIELDS = [(section, field) for section, part in sections(Config()).items() for field in options(part)]
@@ -24,7 +24,7 @@ def run_python(*arguments):
 
 def another_value(field):
     """A valid value that is not the default, and that fits every other default."""
-    special = {"methods": METHODS[0], "label_seeds": "4,2"}
+    special = {"methods": METHODS[0], "label_seeds": "4,2", "tflite": TFLITE_KINDS[0]}
     candidates = [*(field.metadata["choices"] or ()), special.get(field.name, "elsewhere"), True, False, 0.5, 0.25, 1, 2]
     for value in candidates:
         if type(value) is field.type and value != field.default:

@@ -94,6 +94,7 @@ def test_bounds_themselves_are_allowed(setting, value):
         ({"data__num_labels": 10, "data__label_fraction": 0.1}, "at most one of .*got num_labels and label_fraction"),
         ({"model__head_layers": 1, "finetune__selector": 2}, "finetune_selector must be at most head_layers=1, got 2"),
         ({"methods": "finetune,magic"}, "methods must be among .*got 'magic'"),
+        ({"tflite": "float32,int4"}, "tflite must be among float32, float16, int8, got 'int4'"),
         ({"label_seeds": "1,two"}, "label_seeds must be whole numbers .*got '1,two'"),
     ],
 )
@@ -103,9 +104,10 @@ def test_combinations_that_cannot_be_are_refused(changes, words):
 
 
 def test_lists_are_read():
-    config = replace(Config(), methods="supervised, finetune", label_seeds="1,2,5")
+    config = replace(Config(), methods="supervised, finetune", label_seeds="1,2,5", tflite="float32, int8")
     assert config.method_names == ("supervised", "finetune")
     assert config.label_seed_list == (1, 2, 5)
+    assert config.tflite_kinds == ("float32", "int8") and Config().tflite_kinds == ()
 
 
 @pytest.mark.parametrize("setting", ["colour", "model__colour", "colour__depth", "pretrain__depth"])

@@ -38,6 +38,20 @@ def shorten(monkeypatch):
         monkeypatch.setitem(resnet.LAYOUTS, depth, (block, (1,)))
 
 
+def scattered_network(spec, head_layers=0, classes=3):
+    """A `Network` away from the start, where residual branches and logits are zero, but with statistics that leave the ReLUs alive."""
+    import tensorflow as tf
+
+    from tf_simclr.models.network import Network
+
+    network = Network(spec, head_layers, classes).build_variables()
+    for i, v in enumerate(network.variables):
+        low, high = (0.2, 0.6) if "moving_variance" in v.name else (-0.3, 0.3)
+        kept = 0.0 if "moving" in v.name else v
+        v.assign(kept + tf.random.stateless_uniform(v.shape, [i, 7], low, high))
+    return network
+
+
 def data(labelled=True, train=96, evaluation=48):
     """`Data` of three classes that a linear classifier can tell apart."""
     x, y = images(train, 0)

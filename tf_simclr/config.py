@@ -15,6 +15,7 @@ from tf_simclr.errors import UsageError
 
 STAGES = ("inspect", "preview", "pretrain", "linear_eval", "finetune", "distill", "evaluate", "export", "pipeline")
 METHODS = ("supervised", "linear_eval", "finetune", "self_distill", "student")
+TFLITE_KINDS = ("float32", "float16", "int8")
 DEPTHS = (10, 18, 34, 50, 101, 152, 200)
 
 
@@ -193,6 +194,7 @@ class Config:
     eval_batch_size: int = option(500, "images per step when nothing is trained", low=1)
     methods: str = option(",".join(METHODS), "what --stage=pipeline compares, after pretraining")
     label_seeds: str = option("1", "label draws that --stage=pipeline repeats every method on")
+    tflite: str = option("", "files for small devices that --stage=export adds and scores: float32, float16, int8 (empty: none)")
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     pretrain: PretrainConfig = dataclasses.field(default_factory=PretrainConfig)
@@ -215,9 +217,10 @@ class Config:
             )
         if self.finetune.selector > self.model.head_layers:
             raise UsageError(f"finetune_selector must be at most head_layers={self.model.head_layers}, got {self.finetune.selector}")
-        for name in self.method_names:
-            if name not in METHODS:
-                raise UsageError(f"methods must be among {', '.join(METHODS)}, got {name!r}")
+        for setting, names, known in (("methods", self.method_names, METHODS), ("tflite", self.tflite_kinds, TFLITE_KINDS)):
+            for name in names:
+                if name not in known:
+                    raise UsageError(f"{setting} must be among {', '.join(known)}, got {name!r}")
         self.label_seed_list  # noqa: B018 (validates)
 
     @property
@@ -228,7 +231,12 @@ class Config:
     @property
     def method_names(self):
         """The methods of a pipeline, as a tuple of names."""
-        return tuple(n for n in self.methods.replace(" ", "").split(",") if n)
+        return _names(self.methods)
+
+    @property
+    def tflite_kinds(self):
+        """The kinds of TFLite files of an export, as a tuple of names."""
+        return _names(self.tflite)
 
     @property
     def label_seed_list(self):
@@ -237,6 +245,10 @@ class Config:
             return tuple(int(s) for s in self.label_seeds.split(","))
         except ValueError:
             raise UsageError(f"label_seeds must be whole numbers with commas between them, got {self.label_seeds!r}") from None
+
+
+def _names(text):
+    return tuple(n for n in text.replace(" ", "").split(",") if n)
 
 
 def options(section):
@@ -265,7 +277,7 @@ USES = {
 }
 # Settings that change how a run goes on, not what it ends with; and those that only some stages read.
 _FREE = ("run_dir", "checkpoint_every", "keep_checkpoints", "force", "eval_batch_size", "strategy", "max_batch", "license", "data_license")
-_PIPELINE_ONLY = ("methods", "label_seeds")
+_PIPELINE_ONLY = ("methods", "label_seeds", "tflite")  # an export alone records no settings
 _LABELS = ("labels_per_class", "num_labels", "label_fraction", "label_seed")
 
 

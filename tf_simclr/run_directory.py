@@ -6,7 +6,7 @@ quarantine.csv    images that cannot be used, with the reason; absent where ther
 metrics.jsonl     one line per epoch of training
 tensorboard/      the same for TensorBoard
 checkpoints/      the newest checkpoints of an unfinished or finished training, and the one of the lowest loss
-report/           evaluation.json, .md, .png; results.json
+report/           evaluation.json, .md, .png; results.json; tflite.json, .md
 export/           the SavedModel
 done.json         written last: the stage finished, and its result
 lock.json         the process that writes here

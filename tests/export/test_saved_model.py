@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+import tiny
 from PIL import Image
 
 from tf_simclr.config import ModelConfig
@@ -40,16 +41,6 @@ np.savez("found.npz", **found)
 """
 
 
-def _network(classes=3):
-    network = Network(SPEC, 2, classes).build_variables()
-    # Away from the start, where residual branches and logits are zero, but with statistics that leave the ReLUs alive.
-    for i, v in enumerate(network.variables):
-        low, high = (0.2, 0.6) if "moving_variance" in v.name else (-0.3, 0.3)
-        kept = 0.0 if "moving" in v.name else v
-        v.assign(kept + tf.random.stateless_uniform(v.shape, [i, 7], low, high))
-    return network
-
-
 def _encode(array, kind="PNG"):
     file = io.BytesIO()
     Image.fromarray(array).save(file, kind)
@@ -59,7 +50,7 @@ def _encode(array, kind="PNG"):
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory):
     """(network, inputs by name, outputs of a fresh process by 'input/output', directory of the export)."""
-    folder, network, rng = tmp_path_factory.mktemp("fresh"), _network(), np.random.default_rng(0)
+    folder, network, rng = tmp_path_factory.mktemp("fresh"), tiny.scattered_network(SPEC, 2), np.random.default_rng(0)
     export_network(network, NAMES, folder / "here" / "export")
     pixels = rng.integers(0, 256, [7, 12, 12, 3], np.uint8)
     odd = [rng.integers(0, 256, [*side, 3], np.uint8) for side in ((20, 31), (9, 12), (12, 12))]

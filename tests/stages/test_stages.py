@@ -144,6 +144,18 @@ def test_an_export_answers_as_the_network_does(root, finetuned):
     np.testing.assert_allclose(served["probabilities"], expected, atol=1e-5)
 
 
+def test_an_export_for_small_devices_is_scored(root, finetuned):
+    tf_simclr.run(tiny.settings("export", root / "small", from_run=str(finetuned), tflite="float32"), tiny.data())
+    assert [path.name for path in (root / "small" / "tflite").iterdir()] == ["float32.tflite"]
+    (row,) = json.loads((finetuned / "report" / "tflite.json").read_text())["rows"]
+    assert 100 * row["accuracy"] == pytest.approx(RunDirectory(finetuned).result["accuracy"]) and row["accuracy_drop"] == 0
+    other = dataclasses.replace(tiny.data().evaluation, class_names=("a", "b", "c"))
+    with pytest.raises(UsageError, match="the classes must be those of"):
+        settings = tiny.settings("export", root / "wrong", from_run=str(finetuned), tflite="float32")
+        tf_simclr.run(settings, dataclasses.replace(tiny.data(), evaluation=other))
+    assert not (root / "wrong").exists()
+
+
 def test_the_selector_chooses_the_layer_everywhere(root, pretrained):
     for selector in (0, 2):
         run = root / f"selector_{selector}"

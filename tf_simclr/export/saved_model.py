@@ -23,7 +23,7 @@ from tf_simclr.run_directory import check_path
 CARD, CARD_TEXT = "model_card.json", "model_card.md"
 
 
-def export_network(network, class_names, directory, limits=None, facts=None):
+def export_network(network, class_names, directory, limits=None, facts=None, write_more=None):
     """Writes a SavedModel, the model card as JSON and Markdown, and manifest.json with the SHA-256 of every file.
 
     What can be called is `reusable.Reusable` and the signatures of `serving.signatures`. The directory appears when all of it is
@@ -35,6 +35,7 @@ def export_network(network, class_names, directory, limits=None, facts=None):
       directory: where to.
       limits: a `reading.Limits`; None takes its defaults.
       facts: what `card.describe` returns; None for a network that is no run's.
+      write_more: called with the directory before it is sealed, to add files; or None.
 
     Raises:
       UsageError: the directory holds something that is not an export, or has a path that TensorFlow could not load it from, or the
@@ -53,6 +54,8 @@ def export_network(network, class_names, directory, limits=None, facts=None):
         slim(written)
         (written / CARD).write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         (written / CARD_TEXT).write_text(to_markdown(card) + "\n", encoding="utf-8")
+        if write_more:
+            write_more(written)
         durable.seal(written, {"tf_simclr": tf_simclr.__version__})
         if target.exists():
             os.replace(target, pathlib.Path(temporary) / "replaced")

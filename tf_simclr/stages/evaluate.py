@@ -4,9 +4,7 @@ from absl import logging
 from scipy.special import softmax
 
 from tf_simclr import lock
-from tf_simclr.data.load import brief
 from tf_simclr.data.pipeline import plain_batches
-from tf_simclr.errors import UsageError
 from tf_simclr.evaluation.features import extract
 from tf_simclr.evaluation.metrics import score
 from tf_simclr.evaluation.report import write_report
@@ -24,12 +22,8 @@ def run(config, data=None):
     parent = setup.required_parent(config, CLASSIFIERS)
     config = setup.with_data_of(config, parent)
     data = setup.find_data(config, data, parent)
-    network, facts = setup.load_network(parent), parent.facts()
-    if list(setup.need_evaluation(data, config).class_names) != facts["class_names"]:
-        raise UsageError(
-            f"the classes must be those of {parent.path} in the same order, {brief(facts['class_names'])}, got"
-            f" {brief(data.evaluation.class_names)}; give data of these classes, or train on the others"
-        )
+    network = setup.load_network(parent)
+    setup.check_classes(setup.need_evaluation(data, config), parent)
     scores = score_network(network, data.evaluation, config.eval_batch_size)
     directory = setup.RunDirectory(config.run_dir).report if config.run_dir else parent.report
     directory.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ import tf_simclr
 from tf_simclr import shipped
 from tf_simclr.config import DataConfig, ModelConfig, options, replace
 from tf_simclr.data import load_data
-from tf_simclr.data.load import name_of
+from tf_simclr.data.load import brief, name_of
 from tf_simclr.data.pipeline import training_batches
 from tf_simclr.errors import UsageError
 from tf_simclr.models.network import Network
@@ -177,6 +177,16 @@ def need_evaluation(data, config):
             " give --eval_data_dir, or --eval_on=holdout"
         )
     return data.evaluation
+
+
+def check_classes(source, parent):
+    """Raises UsageError where a source's classes are not those of the earlier run in the same order."""
+    names = parent.facts()["class_names"]
+    if list(source.class_names) != names:
+        raise UsageError(
+            f"the classes must be those of {parent.path} in the same order, {brief(names)}, got"
+            f" {brief(source.class_names)}; give data of these classes, or train on the others"
+        )
 
 
 def batches_of(source, spec, fit, config, **choices):
