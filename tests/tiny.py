@@ -42,9 +42,9 @@ def scattered_network(spec, head_layers=0, classes=3):
     """A `Network` away from the start, where residual branches and logits are zero, but with statistics that leave the ReLUs alive."""
     import tensorflow as tf
 
-    from tf_simclr.models.network import Network
+    from tf_simclr.stages.setup import build_network
 
-    network = Network(spec, head_layers, classes).build_variables()
+    network = build_network(spec, head_layers, classes, seed=0)
     for i, v in enumerate(network.variables):
         low, high = (0.2, 0.6) if "moving_variance" in v.name else (-0.3, 0.3)
         kept = 0.0 if "moving" in v.name else v

@@ -16,11 +16,11 @@ from PIL import Image
 from tf_simclr.config import ModelConfig
 from tf_simclr.data import decode
 from tf_simclr.errors import UsageError
-from tf_simclr.export.saved_model import export_network, usage_line
+from tf_simclr.export.saved_model import CARD, CARD_TEXT, export_network, usage_line
 from tf_simclr.models.network import Network
 
 NAMES = ["Hemd", "Schuh", "Mütze"]
-OUTPUTS = {"features", "features_1", "features_2", "logits", "probabilities", "class_index", "class_name"}
+FEATURES, CLASSES = {"features", "features_1", "features_2"}, {"logits", "probabilities", "class_index", "class_name", "status"}
 SPEC = ModelConfig(depth=10, width=0.0625, sk=True, stem="cifar2", image_size=12, channels=3, head_width=6)
 
 # Runs without the package: it is not on the path, and importing it fails in any case.
@@ -32,10 +32,11 @@ given = np.load("given.npz", allow_pickle=True)
 loaded = tf.saved_model.load("here/export")
 found = {}
 for name in given.files:
-    signature, argument = ("serve_encoded", "encoded") if name.startswith("encoded") else ("serving_default", "images")
+    calls = (("serve_encoded", "encoded"),) if name.startswith("encoded") else (("embed", "images"), ("serving_default", "images"))
     array = given[name].tolist() if name.startswith("encoded") else given[name]
-    for key, value in loaded.signatures[signature](**{argument: tf.constant(array)}).items():
-        found[name + "/" + key] = value.numpy()
+    for signature, argument in calls:
+        for key, value in loaded.signatures[signature](**{argument: tf.constant(array)}).items():
+            found[name + "/" + key] = value.numpy()
 assert not [m for m in sys.modules if m.startswith("tf_simclr.")]
 np.savez("found.npz", **found)
 """
@@ -58,6 +59,7 @@ def fresh(tmp_path_factory):
         "native": pixels.astype(np.float32) / 255,
         "one": pixels[:1].astype(np.float32) / 255,
         "wide": rng.random([2, 20, 31, 3], np.float32),
+        "grey": rng.random([2, 12, 12, 1], np.float32),
         "none": np.zeros([0, 12, 12, 3], np.float32),
         "encoded_native": np.array([_encode(p) for p in pixels], object),
         "encoded_odd": np.array([_encode(p) for p in odd] + [_encode(odd[0], "JPEG"), _encode(odd[0][:, :, 0])], object),
@@ -72,9 +74,11 @@ def fresh(tmp_path_factory):
 
 def _expect(network, squares, found, name):
     outputs = network(tf.stack(squares), training=False)
-    assert {key for key in found if key.startswith(name + "/")} == {f"{name}/{key}" for key in OUTPUTS}
-    for key, value in zip(("features", "features_1", "features_2"), outputs["features"]):
+    keys = CLASSES if name.startswith("encoded") else CLASSES | FEATURES
+    assert {key for key in found if key.startswith(name + "/")} == {f"{name}/{key}" for key in keys}
+    for key, value in zip(sorted(FEATURES & keys), outputs["features"]):
         np.testing.assert_allclose(found[f"{name}/{key}"], value, atol=1e-5)
+    assert set(found[f"{name}/status"]) == {b"ok"}
     np.testing.assert_allclose(found[f"{name}/logits"], outputs["logits"], atol=1e-5)
     np.testing.assert_allclose(found[f"{name}/probabilities"], tf.nn.softmax(outputs["logits"]), atol=1e-5)
     best = np.argmax(outputs["logits"], axis=1)
@@ -94,6 +98,11 @@ def test_images_of_another_size(fresh):
     _expect(network, decode.resize_batch(given["wide"], 12), found, "wide")
 
 
+def test_grey_images_for_a_network_of_colours(fresh):
+    network, given, found, _ = fresh
+    _expect(network, np.repeat(given["grey"], 3, axis=-1), found, "grey")
+
+
 def test_no_images(fresh):
     _, _, found, _ = fresh
     assert found["none/probabilities"].shape == (0, 3) and found["none/class_name"].shape == (0,)
@@ -107,10 +116,12 @@ def test_encoded_images(fresh):
 
 
 def test_card(fresh):
-    card = json.loads((fresh[3] / "tf_simclr.json").read_text(encoding="utf-8"))
+    card = json.loads((fresh[3] / CARD).read_text(encoding="utf-8"))
     assert card["class_names"] == NAMES
     assert (card["image_size"], card["channels"], card["selector"]) == (12, 3, 2)
     assert card["architecture"]["sk"] is True
+    assert card["parameters"] == sum(np.size(weight) for weight in fresh[0].get_weights())
+    assert "A classifier of 3 classes" in (fresh[3] / CARD_TEXT).read_text(encoding="utf-8")
 
 
 def test_usage_line_as_printed(fresh, tmp_path, monkeypatch):
@@ -131,13 +142,13 @@ def test_without_classifier_replacing_an_export(tmp_path):
         network = Network(SPEC, 1).build_variables()
     network.head.layers[0].norm.beta.assign(tf.range(6.0))
     (tmp_path / "export").mkdir()
-    for name in ("tf_simclr.json", "stale"):  # an earlier export
+    for name in (CARD, "stale"):  # an earlier export
         (tmp_path / "export" / name).write_text("{}")
     export_network(network, (), tmp_path / "export")
     assert [p.name for p in tmp_path.iterdir()] == ["export"] and not (tmp_path / "export" / "stale").exists()
     images = tf.random.stateless_uniform([2, 12, 12, 3], [0, 0])
     found = tf.saved_model.load(tmp_path / "export").signatures["serving_default"](images=images)
-    assert set(found) == {"features", "features_1"}
+    assert set(found) == {"features", "features_1", "status"}
     np.testing.assert_allclose(found["features_1"], network(images)["features"][1], atol=1e-5)
     assert "features" in usage_line(tmp_path / "export") and "class_name" not in usage_line(tmp_path / "export")
 

@@ -117,7 +117,7 @@ def test_names_and_paths_are_only_text(write, tmp_path, work, outcome):
         with (work / "run" / "quarantine.csv").open(newline="") as file:
             bad = {row["path"] for row in csv.DictReader(file)}
         assert bad == {os.path.join(tmp_path, path) for path in ELSEWHERE}
-    card = json.loads((work / "run" / "export" / "tf_simclr.json").read_text(encoding="utf-8"))
+    card = json.loads((work / "run" / "export" / "model_card.json").read_text(encoding="utf-8"))
     assert tuple(card["class_names"]) == names
     pixels = tiny.images(4, 1)[0][..., None].astype(np.float32) / 255
     answer = tf.saved_model.load("run/export").signatures["serving_default"](images=tf.constant(pixels))

@@ -1,7 +1,6 @@
 """The model card: what an exported network was trained on and how, how well it does, and how to load it."""
 
 import dataclasses
-import pathlib
 
 from scipy.stats import binomtest
 
@@ -11,6 +10,19 @@ from tf_simclr.evaluation.report import plain, table
 from tf_simclr.run_directory import RunDirectory, read_object
 
 NOT_STATED = "not stated"
+# Where files lay is nobody else's business; what the others say belongs to a whole pipeline.
+_LEFT_OUT = (
+    "run_dir",
+    "from_run",
+    "data_dir",
+    "unlabeled_dir",
+    "eval_data_dir",
+    "methods",
+    "label_seeds",
+    "tflite",
+    "license",
+    "data_license",
+)
 _SCORES = ("images", "top1", "top5", "balanced_accuracy", "ece", "per_class")
 
 _USE = """```python
@@ -36,12 +48,13 @@ def describe(run, config):
       config: the `Config` of the export; its license and data_license.
 
     Returns:
-      dict: run; license, data_license (text); history, list from the first stage to the last of stage, run, settings (those that differ
-      from the defaults), data (as recorded), labels (how many were used), versions and result; evaluation, of images, top1, interval
-      (of 95 %, Wilson), balanced_accuracy, ece, per_class and split, all fractions, or None where the run was not evaluated.
+      dict: run (the name of its directory); license, data_license (text); history, list from the first stage to the last of stage, run,
+      settings (those that differ from the defaults), data (as recorded), labels (how many were used), versions and result; evaluation,
+      of images, top1, interval (of 95 %, Wilson), balanced_accuracy, ece, per_class and split, all fractions, or None where the run was
+      not evaluated.
     """
     return {
-        "run": str(run.path),
+        "run": run.path.name,
         "license": config.license or NOT_STATED,
         "data_license": config.data_license or NOT_STATED,
         "history": [*reversed([*_stages(run)])],
@@ -55,7 +68,7 @@ def _stages(run):
         facts, config = run.facts(), run.config()
         yield {
             "stage": config.stage,
-            "run": str(run.path),
+            "run": run.path.name,
             "settings": _changed(config),
             "data": facts["data"],
             "labels": None if facts["label_indices"] is None else len(facts["label_indices"]),
@@ -64,7 +77,7 @@ def _stages(run):
         }
         run = RunDirectory(shipped.locate(config.from_run)) if config.from_run else None
         if run is not None and not run.path.exists():
-            yield {"stage": "unknown", "run": str(run.path), "settings": {}, "data": {}, "labels": None, "versions": {}, "result": None}
+            yield {"stage": "unknown", "run": run.path.name, "settings": {}, "data": {}, "labels": None, "versions": {}, "result": None}
             return
 
 
@@ -75,7 +88,8 @@ def _changed(config):
     changed = {}
     for name in used:
         values, usual = dataclasses.asdict(own[name]), dataclasses.asdict(standard[name])
-        different = {key: value for key, value in values.items() if not isinstance(value, dict) and value != usual[key]}
+        plain_values = {key: value for key, value in values.items() if not isinstance(value, dict) and key not in _LEFT_OUT}
+        different = {key: value for key, value in plain_values.items() if value != usual[key]}
         if different:
             changed[name or "run"] = different
     return changed
@@ -98,7 +112,7 @@ def to_markdown(card):
       card: what `saved_model.export_network` writes as JSON: network, class_names, image_size, channels, selector, parameters, limits,
         and, where the network came from a run, what `describe` returns.
     """
-    lines = [f"# {plain(pathlib.Path(card['run']).name if 'run' in card else 'A network of tf_simclr')}", ""]
+    lines = [f"# {plain(card.get('run', 'A network of tf_simclr'))}", ""]
     kind = f"A classifier of {len(card['class_names']):,} classes" if card["class_names"] else "An encoder"
     architecture = card["architecture"]
     name = architecture.get("backbone") or f"ResNet-{architecture['depth']}, width {architecture['width']:g}"

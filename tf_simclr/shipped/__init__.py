@@ -1,4 +1,4 @@
-"""Run directories that ship with the package: `--from=pretrained:NAME`. What each holds says its README.md."""
+"""Runs that ship with the package, each with its weights in an export: `--from=pretrained:NAME`. What each holds says its README.md."""
 
 import pathlib
 

@@ -1,20 +1,32 @@
 """The run that ships with the package."""
 
+import numpy as np
 import pytest
 import tiny
 
 import tf_simclr
-from tf_simclr import durable, pretrained
+from tf_simclr import durable, shipped
 from tf_simclr.config import Config, replace
 from tf_simclr.data import from_arrays, load_data
 from tf_simclr.errors import UsageError
-from tf_simclr.training.checkpoints import newest
+from tf_simclr.run_directory import RunDirectory
+from tf_simclr.stages import setup
 
 
 def test_it_is_whole_and_small():
-    home = pretrained.locate("pretrained:fashion_mnist")
-    durable.check(newest(home / "checkpoints"))
-    assert sum(path.stat().st_size for path in home.rglob("*") if path.is_file()) < 2 * 2**20
+    home = shipped.locate("pretrained:fashion_mnist")
+    durable.check(home / "export")
+    assert sum(path.stat().st_size for path in home.rglob("*") if path.is_file()) < 2e6
+
+
+def test_as_a_layer_and_as_a_run_it_is_one_network():
+    loaded = tf_simclr.pretrained("fashion_mnist")
+    network = setup.load_network(RunDirectory(shipped.locate("pretrained:fashion_mnist")))
+    images = load_data(replace(Config(), data__dataset="fashion_mnist_8k").data).evaluation.images[:20] / np.float32(255)
+    for selector, features in enumerate(network(images)["features"]):
+        np.testing.assert_allclose(loaded(images, selector=selector), features, atol=1e-5)
+    with pytest.raises(UsageError, match="must name a run that ships, fashion_mnist, got 'nothing'"):
+        tf_simclr.pretrained("nothing")
 
 
 @pytest.mark.smoke
