@@ -15,7 +15,6 @@ from tf_simclr.errors import UsageError
 
 STAGES = ("inspect", "preview", "pretrain", "linear_eval", "finetune", "distill", "evaluate", "export", "pipeline")
 METHODS = ("supervised", "linear_eval", "finetune", "self_distill", "student")
-POLICIES = ("custom", "crop_flip", "randaugment", "simclr")
 DEPTHS = (10, 18, 34, 50, 101, 152, 200)
 
 
@@ -133,7 +132,7 @@ class FinetuneConfig(FitConfig):
         "custom",
         "what follows crop and flip: what jitter, grey and blur say (custom); or, with those three at 0, nothing (crop_flip), KerasCV's"
         " RandAugment (randaugment), or jitter, grey and blur with the default probabilities of pretraining (simclr)",
-        choices=POLICIES,
+        choices=("custom", "crop_flip", "randaugment", "simclr"),
     )
     randaugment_magnitude: float = option(0.5, "mean strength of RandAugment's operations", low=0, high=1)
     randaugment_layers: int = option(3, "operations that RandAugment applies to each image, one in eleven of them none", low=1, high=16)
