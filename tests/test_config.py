@@ -59,6 +59,9 @@ def test_json_with_a_value_out_of_bounds_is_refused():
         ("pretrain__learning_rate", float("nan"), "learning_rate must be a finite number, got nan"),
         ("pretrain__temperature", -0.1, "temperature must be above 0, got -0.1"),
         ("pretrain__hue", 0.51, "hue must be at most 0.5, got 0.51"),
+        ("finetune__augment", "autoaugment", "augment must be one of custom, crop_flip, randaugment, simclr, got 'autoaugment'"),
+        ("finetune__randaugment_magnitude", 1.1, "randaugment_magnitude must be at most 1, got 1.1"),
+        ("supervised__randaugment_layers", 0, "randaugment_layers must be at least 1, got 0"),
         ("finetune__optimizer", "adam", "optimizer must be one of lars, .*got 'adam'"),
         ("distill__alpha", 1.01, "alpha must be at most 1, got 1.01"),
         ("student__width", -1.0, "width must be at least 0, got -1"),
@@ -93,6 +96,12 @@ def test_bounds_themselves_are_allowed(setting, value):
         ({"data__labels_per_class": 1, "data__num_labels": 10}, "at most one of .*got labels_per_class and num_labels"),
         ({"data__num_labels": 10, "data__label_fraction": 0.1}, "at most one of .*got num_labels and label_fraction"),
         ({"model__head_layers": 1, "finetune__selector": 2}, "finetune_selector must be at most head_layers=1, got 2"),
+        (
+            {"supervised__augment": "crop_flip", "supervised__grey": 0.2},
+            "supervised_augment=crop_flip says .* supervised_grey must be 0, got 0.2; give --supervised_grey=0, or leave --.*_augment out",
+        ),
+        ({"finetune__augment": "simclr", "finetune__jitter": 0.8}, "finetune_jitter must be 0, got 0.8"),
+        ({"finetune__augment": "randaugment", "finetune__blur": 0.5}, "finetune_blur must be 0, got 0.5"),
         ({"methods": "finetune,magic"}, "methods must be among .*got 'magic'"),
         ({"tflite": "float32,int4"}, "tflite must be among float32, float16, int8, got 'int4'"),
         ({"label_seeds": "1,two"}, "label_seeds must be whole numbers .*got '1,two'"),
@@ -110,7 +119,7 @@ def test_lists_are_read():
     assert config.tflite_kinds == ("float32", "int8") and Config().tflite_kinds == ()
 
 
-@pytest.mark.parametrize("setting", ["colour", "model__colour", "colour__depth", "pretrain__depth"])
+@pytest.mark.parametrize("setting", ["colour", "model__colour", "colour__depth", "pretrain__depth", "pretrain__augment"])
 def test_an_unknown_setting_is_refused(setting):
     with pytest.raises(UsageError, match=setting):
         replace(Config(), **{setting: 1})

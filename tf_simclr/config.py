@@ -105,6 +105,7 @@ class FitConfig:
     hue: float = option(0.2, "strength of the hue jitter: turns of ±s", low=0, high=0.5)
     grey: float = option(0.0, "probability of dropping the colour", low=0, high=1)
     blur: float = option(0.0, "probability of a Gaussian blur", low=0, high=1)
+    augment = "custom"  # a setting of fine-tuning alone; the views of the others are what the probabilities say
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +129,14 @@ class FinetuneConfig(FitConfig):
     epochs: float = option(60.0, "duration in passes over the labelled images", low=0)
     warmup: float = option(0.0, "share of the steps spent on linear warm-up", low=0, high=1)
     selector: int = option(1, "head layer to fine-tune from; 0: the pooled features", low=0)
+    augment: str = option(
+        "custom",
+        "what follows crop and flip: what jitter, grey and blur say (custom); or, with those three at 0, nothing (crop_flip), KerasCV's"
+        " RandAugment (randaugment), or jitter, grey and blur with the default probabilities of pretraining (simclr)",
+        choices=("custom", "crop_flip", "randaugment", "simclr"),
+    )
+    randaugment_magnitude: float = option(0.5, "mean strength of RandAugment's operations", low=0, high=1)
+    randaugment_layers: int = option(3, "operations that RandAugment applies to each image, one in eleven of them none", low=1, high=16)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,6 +218,8 @@ class Config:
         for name, section in sections(self).items():
             for field in options(section):
                 check(field, getattr(section, field.name), f"{name}_" if isinstance(section, (FitConfig, LinearEvalConfig)) else "")
+            if isinstance(section, FinetuneConfig):
+                check_augment(section, name)
         d = self.data
         given = [n for n in ("labels_per_class", "num_labels", "label_fraction") if getattr(d, n)]
         if len(given) > 1:
@@ -327,6 +338,16 @@ def check(field, value, prefix=""):
             raise UsageError(f"{name} must be {words} {m[key]}, got {value}")
 
 
+def check_augment(section, name):
+    """Raises UsageError where a `FinetuneConfig` names a policy and also says by itself what follows crop and flip."""
+    for chance in ("jitter", "grey", "blur"):
+        if section.augment != "custom" and getattr(section, chance):
+            raise UsageError(
+                f"{name}_augment={section.augment} says all that follows crop and flip, so that {name}_{chance} must be 0, got"
+                f" {getattr(section, chance)}; give --{name}_{chance}=0, or leave --{name}_augment out"
+            )
+
+
 def replace(config, **changes):
     """A changed copy. Keys are `field`, or `section.field` written `section__field`.
 
@@ -336,7 +357,7 @@ def replace(config, **changes):
     for key, value in changes.items():
         section, _, name = key.rpartition("__")
         target = sections(config).get(section)
-        if target is None or not hasattr(target, name):
+        if target is None or name not in {f.name for f in dataclasses.fields(target)}:
             raise UsageError(f"unknown setting {key!r}; known: fields of tf_simclr.Config and section__field")
         (nested.setdefault(section, {}) if section else top)[name] = value
     built = {name: dataclasses.replace(getattr(config, name), **values) for name, values in nested.items()}

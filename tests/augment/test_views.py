@@ -5,7 +5,7 @@ import tensorflow as tf
 from tf_simclr.augment import blur, colour, crop
 from tf_simclr.augment.random import uniform
 from tf_simclr.augment.views import DRAWS, make_view
-from tf_simclr.config import FitConfig, PretrainConfig
+from tf_simclr.config import FinetuneConfig, FitConfig, PretrainConfig
 
 POLICY = PretrainConfig(brightness=1.5)  # strong enough to clip
 
@@ -59,3 +59,17 @@ def test_the_weak_policy_crops_and_flips_only():
     square = batch(2)[:, :, :20]
     expected = tf.image.flip_left_right(tf.image.resize(square, [16, 16], antialias=True)) / 255
     np.testing.assert_allclose(view(square, [0, 1], policy=weak), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "augment, same",
+    [
+        ("custom", FitConfig(crop_min_area=0.5)),
+        ("crop_flip", FitConfig(crop_min_area=0.5)),
+        ("simclr", PretrainConfig(crop_min_area=0.5, brightness=0.4)),
+    ],
+)
+def test_a_named_policy_is_what_its_probabilities_say(augment, same):
+    named = FinetuneConfig(augment=augment, crop_min_area=0.5, brightness=0.4)
+    images = batch(8)
+    np.testing.assert_array_equal(view(images, range(8), policy=named), view(images, range(8), policy=same))

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tf_simclr.config import DataConfig, ModelConfig, PretrainConfig
+from tf_simclr.config import DataConfig, FinetuneConfig, ModelConfig, PretrainConfig
 from tf_simclr.data import decode, from_arrays, load_data, pipeline
 
 COUNT = 10
@@ -77,6 +77,16 @@ def test_views_are_a_function_of_the_position(source, reference, batch_size, sta
     for position, (example, _, views) in other.items():
         assert example == reference[position][0]
         np.testing.assert_allclose(views, reference[position][2], atol=1e-5)
+
+
+def test_randaugment_goes_on_bit_for_bit_and_on_any_number_of_replicas():
+    source = from_arrays(np.random.RandomState(0).randint(0, 256, [COUNT, 12, 9, 3], np.uint8)).train
+    policy = FinetuneConfig(augment="randaugment", randaugment_layers=1)  # each takes half a second to trace
+    whole = [batch["views"][0].numpy() for batch in batches(source, 6, 0, 3, policy=policy)]
+    (resumed,) = batches(source, 6, 2, 3, policy=policy)
+    np.testing.assert_array_equal(resumed["views"][0], whole[2])
+    parts = [batch["views"][0] for batch in batches(source, 6, 0, 3, policy=policy, share=pipeline.Share(2, 0, 2))]
+    np.testing.assert_allclose(np.concatenate(parts), np.concatenate(whole), atol=1e-6)
 
 
 @pytest.mark.parametrize("change", [{"seed": 4}, {"stream": pipeline.LABELLED_STREAM}], ids=["seed", "stream"])

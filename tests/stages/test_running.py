@@ -66,6 +66,13 @@ def test_every_optimizer_trains_a_stage(tmp_path, optimizer):
     assert losses[-1] < losses[0] - 0.1
 
 
+@pytest.mark.parametrize("augment", ["crop_flip", "randaugment", "simclr"])
+def test_every_augmentation_trains_two_steps(tmp_path, augment):
+    settings = tiny.settings("finetune", tmp_path / "run", supervised__augment=augment, supervised__steps=2)
+    assert np.isfinite(tf_simclr.run(settings, tiny.data())["accuracy"])
+    assert json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 2
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Class folders of PNG files, for training and for evaluation."""

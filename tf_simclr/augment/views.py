@@ -1,11 +1,16 @@
-"""A view of an image: crop, flip, blur and colour, chosen by a policy and by (seed, position, view) alone."""
+"""A view of an image: crop, flip and what follows them, chosen by a policy and by (seed, position, view) alone."""
+
+import dataclasses
 
 import tensorflow as tf
 
-from tf_simclr.augment import blur, colour, crop
+from tf_simclr.augment import blur, colour, crop, randaugment
 from tf_simclr.augment.random import uniform
+from tf_simclr.config import PretrainConfig
 
 DRAWS = crop.DRAWS + colour.DRAWS + blur.DRAWS
+# RandAugment's draws are those of a view of its own, far from all others: crop and flip stay those of the other policies.
+_RANDAUGMENT = 1 << 16
 
 
 def make_view(images, positions, *, seed, view, size, policy):
@@ -17,14 +22,24 @@ def make_view(images, positions, *, seed, view, size, policy):
       seed: int, the run's seed.
       view: int, number of the view; views of one position are independent.
       size: int, side of the output in pixels.
-      policy: a `FitConfig`: crop_min_area, flip, jitter, brightness, contrast, saturation, hue, grey, blur.
+      policy: a `FitConfig`: crop_min_area, flip, jitter, brightness, contrast, saturation, hue, grey, blur; in a `FinetuneConfig` also
+        augment, randaugment_magnitude and randaugment_layers.
 
     Returns:
       float32 [B, size, size, C] in [0, 1].
     """
-    draws = uniform(seed, positions, view, DRAWS)
+    draws = draw(seed, positions, view, policy)
     cropped = random_crop(images, draws, size, policy)
     return recolour(cropped, draws, policy)
+
+
+def draw(seed, positions, view, policy):
+    """The uniform draws of a view, float32 [B, D]; D is DRAWS, and more where the policy is RandAugment."""
+    draws = uniform(seed, positions, view, DRAWS)
+    if policy.augment == "randaugment":
+        more = uniform(seed, positions, _RANDAUGMENT + view, policy.randaugment_layers * randaugment.DRAWS)
+        draws = tf.concat([draws, more], axis=1)
+    return draws
 
 
 def random_crop(images, draws, size, policy):
@@ -36,7 +51,12 @@ def random_crop(images, draws, size, policy):
 
 
 def recolour(images, draws, policy):
-    """The photometric half of a view: blur and colour of float images in [0, 1]; skipped where the policy never asks for it."""
+    """What follows crop and flip, on float images in [0, 1]: RandAugment, or blur and colour, each skipped where nothing asks for it."""
+    if policy.augment == "randaugment":
+        return randaugment.augment(images, draws[:, DRAWS:], policy.randaugment_magnitude)
+    if policy.augment == "simclr":
+        published = {name: getattr(PretrainConfig, name) for name in ("jitter", "grey", "blur")}
+        policy = dataclasses.replace(policy, **published)
     if policy.blur > 0:
         images = blur.blur(images, blur.sample_sigma(draws[:, -blur.DRAWS :], policy.blur))
     if policy.jitter > 0 or policy.grey > 0:

@@ -5,7 +5,6 @@ import dataclasses
 import tensorflow as tf
 
 from tf_simclr.augment import views
-from tf_simclr.augment.random import uniform
 from tf_simclr.data import decode
 from tf_simclr.data.decode import match_channels
 from tf_simclr.data.order import example_at
@@ -54,7 +53,7 @@ def training_batches(source, *, spec, policy, seed, batch_size, start, stop, sha
 
     def name_examples(positions):
         example = example_at(positions, seed, stream, len(source))
-        draws = tuple(uniform(seed, positions, number, views.DRAWS) for number in numbers)
+        draws = tuple(views.draw(seed, positions, number, policy) for number in numbers)
         batch = {"position": positions, "example": example, "draws": draws}
         return batch if labels is None else {**batch, "label": tf.gather(labels, example)}
 
