@@ -14,7 +14,7 @@ import typing
 from tf_simclr.errors import UsageError
 
 STAGES = ("inspect", "preview", "pretrain", "linear_eval", "finetune", "distill", "evaluate", "export", "pipeline")
-METHODS = ("supervised", "linear_eval", "finetune", "self_distill", "student")
+METHODS = ("supervised", "linear_eval", "finetune", "finetune_shipped", "self_distill", "student")
 TFLITE_KINDS = ("float32", "float16", "int8")
 DEPTHS = (10, 18, 34, 50, 101, 152, 200)
 
@@ -201,7 +201,11 @@ class Config:
         choices=("auto", "one", "mirrored", "multiworker"),
     )
     eval_batch_size: int = option(500, "images per step when nothing is trained", low=1)
-    methods: str = option(",".join(METHODS), "what --stage=pipeline compares, after pretraining")
+    methods: str = option(
+        "supervised,linear_eval,finetune,self_distill,student",
+        "what --stage=pipeline compares, after pretraining; finetune_shipped starts from --shipped instead",
+    )
+    shipped: str = option("fashion_mnist", "run of the package that the method finetune_shipped starts from")
     label_seeds: str = option("1", "label draws that --stage=pipeline repeats every method on")
     tflite: str = option("", "files for small devices that --stage=export adds and scores: float32, float16, int8 (empty: none)")
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
@@ -288,7 +292,7 @@ USES = {
 }
 # Settings that change how a run goes on, not what it ends with; and those that only some stages read.
 _FREE = ("run_dir", "checkpoint_every", "keep_checkpoints", "force", "eval_batch_size", "strategy", "max_batch", "license", "data_license")
-_PIPELINE_ONLY = ("methods", "label_seeds", "tflite")  # an export alone records no settings
+_PIPELINE_ONLY = ("methods", "label_seeds", "shipped", "tflite")  # an export alone records no settings
 _LABELS = ("labels_per_class", "num_labels", "label_fraction", "label_seed")
 
 

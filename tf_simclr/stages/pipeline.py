@@ -8,7 +8,7 @@ import pathlib
 import tensorflow as tf
 from absl import logging
 
-from tf_simclr import stages
+from tf_simclr import shipped, stages
 from tf_simclr.config import replace
 from tf_simclr.data.labels import draw_labels
 from tf_simclr.data.storage import Files
@@ -22,6 +22,7 @@ METHODS = {
     "supervised": ("finetune", None),
     "linear_eval": ("linear_eval", "pretrain"),
     "finetune": ("finetune", "pretrain"),
+    "finetune_shipped": ("finetune", "shipped"),
     "self_distill": ("distill", "finetune"),
     "student": ("distill", "self_distill"),
 }
@@ -85,7 +86,7 @@ def _plan(config):
     for method in reversed(METHODS):
         if method in wanted and METHODS[method][1] in METHODS:
             wanted.add(METHODS[method][1])
-    plan = [] if wanted <= {"supervised"} else [("pretrain", None)]
+    plan = [("pretrain", None)] if any(METHODS[method][1] == "pretrain" for method in wanted) else []
     return plan + [(method, seed) for method in METHODS if method in wanted for seed in config.label_seed_list]
 
 
@@ -95,6 +96,8 @@ def _check(config, data, plan):
         raise UsageError("--methods must name at least one method, got none")
     setup.need_labels(data.train, config)
     setup.need_evaluation(data, config)
+    if ("finetune_shipped", config.label_seed_list[0]) in plan:
+        shipped.locate(shipped.PREFIX + config.shipped)
     if ("student", config.label_seed_list[0]) in plan and not config.has_student:
         raise UsageError("the method student needs an architecture: give --student_width or --student_depth, or leave it out of --methods")
     for seed in config.label_seed_list:
@@ -111,6 +114,8 @@ def _settings(config, root, method, seed):
         return replace(config, stage="pretrain", run_dir=str(_home(root, method, seed)))
     stage, parent = METHODS[method]
     start = "" if parent is None else str(_home(root, parent, None if parent == "pretrain" else seed))
+    if parent == "shipped":
+        start = shipped.PREFIX + config.shipped
     # Only the method `student` has another architecture than its teacher.
     student = {} if method == "student" else {"student__depth": 0, "student__width": 0.0}
     return replace(config, stage=stage, from_run=start, run_dir=str(_home(root, method, seed)), seed=seed, data__label_seed=seed, **student)
