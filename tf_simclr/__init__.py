@@ -19,6 +19,7 @@ _HOMES = {
     "load_data": "tf_simclr.data",
     "from_arrays": "tf_simclr.data",
     "from_dataset": "tf_simclr.data",
+    "register_backbone": "tf_simclr.models.backbones",
 }
 __all__ = sorted(_HOMES)
 
