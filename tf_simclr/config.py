@@ -17,7 +17,7 @@ STAGES = ("inspect", "preview", "pretrain", "linear_eval", "finetune", "distill"
 METHODS = ("supervised", "linear_eval", "finetune", "self_distill", "student")
 DEPTHS = (10, 18, 34, 50, 101, 152, 200)
 RESNET = ("depth", "width", "sk", "stem")  # what describes our ResNets, and no other backbone
-STUDENT = ("backbone", "depth", "width")  # what makes a student another architecture than its teacher
+STUDENT = ("backbone", "backbone_size", "depth", "width")  # what makes a student another architecture than its teacher
 
 
 def option(default, help, *, choices=None, low=None, high=None, above=None, flag=None):
@@ -74,6 +74,7 @@ class ModelConfig:
         "encoder: keras_cv:NAME, a KerasCV preset without weights such as keras_cv:mobilenet_v3_small, or a name given to"
         " tf_simclr.register_backbone; empty: our ResNet, which depth, width, sk and stem describe",
     )
+    backbone_size: int = option(0, "side in pixels that images are resized to before --backbone (0: as they are)", low=0)
     depth: int = option(18, "ResNet depth", choices=DEPTHS)
     width: float = option(1.0, "width multiplier of the encoder; fractions allowed", above=0)
     sk: bool = option(False, "selective kernels, in basic and bottleneck blocks")
@@ -175,6 +176,7 @@ class StudentConfig(DistillConfig):
     temperature: float = option(1.0, "temperature of the teacher's and the student's softmax", above=0)
     init: str = option("random", "the student's first weights", choices=("random",))
     backbone: str = option("", "the student's encoder, as --backbone (empty: as the teacher)")
+    backbone_size: int = option(0, "as --backbone_size, before --student_backbone (0: as they are)", low=0)
     depth: int = option(0, "the student's ResNet depth (0: as the teacher)", choices=(0,) + DEPTHS)
     width: float = option(0.0, "the student's width multiplier (0: as the teacher)", low=0)
 

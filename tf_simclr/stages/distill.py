@@ -84,9 +84,10 @@ def run(config, data=None):
 
 def _student_spec(spec, student):
     """The student's architecture: its own backbone; or the teacher's, a ResNet with the student's depth and width."""
+    check_backbone(student)
     if student.backbone:
-        check_backbone(student.backbone)
-        return dataclasses.replace(spec, backbone=student.backbone, **{name: getattr(ModelConfig, name) for name in RESNET})
+        ours = {name: getattr(ModelConfig, name) for name in RESNET}
+        return dataclasses.replace(spec, backbone=student.backbone, backbone_size=student.backbone_size, **ours)
     check_architecture(student, spec.backbone, "student_")
     return dataclasses.replace(spec, width=student.width or spec.width, depth=student.depth or spec.depth)
 

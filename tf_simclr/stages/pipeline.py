@@ -96,7 +96,7 @@ def _check(config, data, plan):
         raise UsageError("--methods must name at least one method, got none")
     setup.need_labels(data.train, config)
     setup.need_evaluation(data, config)
-    check_backbone(config.student.backbone)
+    check_backbone(config.student)
     if ("student", config.label_seed_list[0]) in plan and not config.student.is_another:
         raise UsageError(
             "the method student needs an architecture: give --student_width, --student_depth or --student_backbone,"

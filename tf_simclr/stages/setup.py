@@ -136,7 +136,7 @@ def resolve(model, source):
     Raises:
       UsageError: images too small for a network, or an unknown backbone.
     """
-    check_backbone(model.backbone)
+    check_backbone(model)
     size = model.image_size or source.size
     if size < 8:
         raise UsageError(f"images must be at least 8 pixels wide and high, got {size}; give a larger --image_size")
@@ -151,7 +151,7 @@ def spec_of(parent, config):
       UsageError: a model setting was given that differs from it, or its backbone is not known in this process.
     """
     spec = parent.spec()
-    check_backbone(spec.backbone)
+    check_backbone(spec)
     check_architecture(config.model, spec.backbone)
     for field in options(ModelConfig):
         asked, theirs = getattr(config.model, field.name), getattr(spec, field.name)
