@@ -75,6 +75,7 @@ def test_a_value_may_follow_its_flag_as_an_argument():
         (["--stage=distill", "--from=runs/fine"], {"distill"}),
         (["--stage=distill", "--from=runs/fine", "--student_width=0.5"], {"student"}),
         (["--stage=distill", "--from=runs/fine", "--student_depth=10"], {"student"}),
+        (["--stage=distill", "--from=runs/fine", "--student_backbone=keras_cv:resnet18"], {"student"}),
         (["--stage=pipeline"], set(FITS) - {"linear_eval"}),
     ],
 )

@@ -21,6 +21,7 @@ _HOMES = {
     "from_dataset": "tf_simclr.data",
     "load_export": "tf_simclr.export.load",
     "pretrained": "tf_simclr.export.load",
+    "register_backbone": "tf_simclr.models.backbones",
 }
 __all__ = sorted(_HOMES)
 

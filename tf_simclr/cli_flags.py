@@ -13,7 +13,7 @@ import difflib
 
 from absl import flags
 
-from tf_simclr.config import FITS, USES, Config, check, options, replace, sections, used_sections
+from tf_simclr.config import FITS, STUDENT, USES, Config, check, options, replace, sections, used_sections
 from tf_simclr.errors import UsageError
 
 # Sections whose flags carry no prefix; the others belong to one way of training each.
@@ -29,7 +29,7 @@ def flag_name(section, field):
 def shared_fields():
     """Unprefixed flags: {name: {section: field}} for the fields of the training sections, in order.
 
-    A name that a plain flag already has (`depth`, `width`) stays with the plain flag.
+    A name that a plain flag already has (`depth`, `width`, `backbone`) stays with the plain flag.
     """
     parts = sections(Config())
     plain = {flag_name(section, field) for section in PLAIN for field in options(parts[section])}
@@ -116,7 +116,7 @@ def to_config(values):
     given = {name: values[name].value for name in values if values[name].present}
     stage = given.get("stage", Config().stage)
     check(next(field for field in options(Config) if field.name == "stage"), stage)
-    used = used_sections(stage, bool(given.get("from")), bool(given.get("student_depth") or given.get("student_width")))
+    used = used_sections(stage, bool(given.get("from")), any(given.get(f"student_{name}") for name in STUDENT))
     changes = {}
     # Unprefixed first: what carries a section's name then overwrites it.
     for name, owners in shared_fields().items():

@@ -15,7 +15,7 @@ STAGE_HELP = {
         "--stage=finetune --from=runs/pre --labels_per_class=10 --run_dir=runs/fine",
     ),
     "distill": (
-        "teach a student by a fine-tuned teacher; --student_depth or --student_width changes its size",
+        "teach a student by a fine-tuned teacher; --student_backbone, --student_depth or --student_width makes it another",
         "--stage=distill --from=runs/fine --run_dir=runs/student --student_width=0.5",
     ),
     "evaluate": ("score a run: JSON, Markdown and a picture", "--stage=evaluate --from=runs/fine"),

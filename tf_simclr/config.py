@@ -17,6 +17,8 @@ STAGES = ("inspect", "preview", "pretrain", "linear_eval", "finetune", "distill"
 METHODS = ("supervised", "linear_eval", "finetune", "finetune_shipped", "self_distill", "student")
 TFLITE_KINDS = ("float32", "float16", "int8")
 DEPTHS = (10, 18, 34, 50, 101, 152, 200)
+RESNET = ("depth", "width", "sk", "stem")  # what describes our ResNets, and no other backbone
+STUDENT = ("backbone", "backbone_size", "depth", "width")  # what makes a student another architecture than its teacher
 
 
 def option(default, help, *, choices=None, low=None, high=None, above=None, flag=None):
@@ -68,6 +70,12 @@ class DataConfig:
 class ModelConfig:
     """The encoder and its projection head (paper, section 2 and appendix)."""
 
+    backbone: str = option(
+        "",
+        "encoder: keras_cv:NAME, a KerasCV preset without weights such as keras_cv:mobilenet_v3_small, or a name given to"
+        " tf_simclr.register_backbone; empty: our ResNet, which depth, width, sk and stem describe",
+    )
+    backbone_size: int = option(0, "side in pixels that images are resized to before --backbone (0: as they are)", low=0)
     depth: int = option(18, "ResNet depth", choices=DEPTHS)
     width: float = option(1.0, "width multiplier of the encoder; fractions allowed", above=0)
     sk: bool = option(False, "selective kernels, in basic and bottleneck blocks")
@@ -177,8 +185,15 @@ class StudentConfig(DistillConfig):
 
     temperature: float = option(1.0, "temperature of the teacher's and the student's softmax", above=0)
     init: str = option("random", "the student's first weights", choices=("random",))
+    backbone: str = option("", "the student's encoder, as --backbone (empty: as the teacher)")
+    backbone_size: int = option(0, "as --backbone_size, before --student_backbone (0: as they are)", low=0)
     depth: int = option(0, "the student's ResNet depth (0: as the teacher)", choices=(0,) + DEPTHS)
     width: float = option(0.0, "the student's width multiplier (0: as the teacher)", low=0)
+
+    @property
+    def is_another(self):
+        """Whether the student has another architecture than its teacher."""
+        return any(getattr(self, name) for name in STUDENT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -230,6 +245,8 @@ class Config:
             raise UsageError(
                 f"at most one of labels_per_class, num_labels and label_fraction is allowed, got {' and '.join(given)}; drop all but one"
             )
+        check_architecture(self.model, self.model.backbone)
+        check_architecture(self.student, self.student.backbone, "student_")
         if self.finetune.selector > self.model.head_layers:
             raise UsageError(f"finetune_selector must be at most head_layers={self.model.head_layers}, got {self.finetune.selector}")
         for setting, names, known in (("methods", self.method_names, METHODS), ("tflite", self.tflite_kinds, TFLITE_KINDS)):
@@ -237,11 +254,6 @@ class Config:
                 if name not in known:
                     raise UsageError(f"{setting} must be among {', '.join(known)}, got {name!r}")
         self.label_seed_list  # noqa: B018 (validates)
-
-    @property
-    def has_student(self):
-        """Whether the student's architecture is given."""
-        return bool(self.student.depth or self.student.width)
 
     @property
     def method_names(self):
@@ -317,7 +329,7 @@ def used_sections(stage, from_run, student):
 def used_settings(config):
     """The settings that decide what a run ends with, as a nested dict: two runs that agree on them are one run."""
     settings = dataclasses.asdict(config)
-    used = used_sections(config.stage, bool(config.from_run), config.has_student)
+    used = used_sections(config.stage, bool(config.from_run), config.student.is_another)
     unused = {*_FREE, *FITS} - set(used) | (set() if config.stage == "pipeline" else set(_PIPELINE_ONLY))
     settings = {name: value for name, value in settings.items() if name not in unused}
     if config.stage == "pretrain":
@@ -349,6 +361,17 @@ def check_augment(section, name):
             raise UsageError(
                 f"{name}_augment={section.augment} says all that follows crop and flip, so that {name}_{chance} must be 0, got"
                 f" {getattr(section, chance)}; give --{name}_{chance}=0, or leave --{name}_augment out"
+            )
+
+
+def check_architecture(section, backbone, prefix=""):
+    """Raises UsageError where a `ModelConfig` or `StudentConfig` describes our ResNet beside another backbone."""
+    for field in options(section):
+        if backbone and field.name in RESNET and (value := getattr(section, field.name)) != field.default:
+            name = prefix + field.name
+            raise UsageError(
+                f"--{name} describes our ResNet and must stay {field.default} with the backbone {backbone}, got {value};"
+                f" leave it out, or say --{name}={field.default} after a flag file that gives it"
             )
 
 

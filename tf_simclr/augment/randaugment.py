@@ -10,6 +10,8 @@ and handed to their `augment_images`. Two operations are not the layer's:
 
 import tensorflow as tf
 
+from tf_simclr import kerascv
+
 DRAWS = 3  # of each image in each round: which operation, and up to two for its parameters
 
 
@@ -48,9 +50,7 @@ def operations(magnitude, channels):
       dict of pairs (apply, sample): `sample(draws)` turns float32 [N, 2] in [0, 1) into the parameters of N images, of the structure that
       the layer's `get_random_transformation_batch` returns, and `apply(images, parameters)` maps float32 [N, S, S, C] in 0–255 to the same.
     """
-    from keras_cv.layers import RandAugment  # takes seconds to load, which nobody else shall wait for
-
-    layers = RandAugment(value_range=(0, 255), magnitude=magnitude).layers
+    layers = kerascv.load().layers.RandAugment(value_range=(0, 255), magnitude=magnitude).layers
     auto_contrast, _, solarize, colour, contrast, brightness, shear_x, shear_y, translate_x, translate_y = layers
 
     def solarized(draws):

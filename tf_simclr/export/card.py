@@ -83,7 +83,7 @@ def _stages(run):
 
 def _changed(config):
     """{section: {setting: value}} of what a stage read and what is not the default."""
-    used = ("", "data", "model", *used_sections(config.stage, bool(config.from_run), config.has_student))
+    used = ("", "data", "model", *used_sections(config.stage, bool(config.from_run), config.student.is_another))
     own, standard = sections(config), sections(Config())
     changed = {}
     for name in used:

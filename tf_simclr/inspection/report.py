@@ -120,7 +120,8 @@ def _budget(s):
 
 def _suggested(s, suggestion):
     per_epoch = s["images"] / suggestion.images_per_second
-    yield ("suggested", f"--image_size={suggestion.image_size} ({suggestion.stem} stem), --batch_size={suggestion.batch_size}")
+    stem = "" if suggestion.stem == "auto" else f" ({suggestion.stem} stem)"
+    yield ("suggested", f"--image_size={suggestion.image_size}{stem}, --batch_size={suggestion.batch_size}")
     speed = f"{suggestion.images_per_second:,.0f} images/s were seen here"
     yield ("", f"{speed}: {per_epoch:,.0f} s an epoch, --epochs={suggestion.epochs} in an hour")
     if suggestion.memory is not None:

@@ -29,7 +29,7 @@ class Suggestion:
 
     Attributes:
       image_size: pixels.
-      stem: first layers.
+      stem: first layers of our ResNet; auto where another backbone was asked for.
       batch_size: images.
       epochs: as many as an hour takes, at most 800.
       images_per_second: of whole training steps on this machine, decoding and views included.
@@ -110,11 +110,11 @@ def measure(source, size, config, least_seconds=2.0):
 def step_bytes(spec):
     """Estimate of the bytes that a training step keeps for one image: what all layers put out for two views, in float32."""
     batch = 7  # which no layer has as its width: what begins with it belongs to the images
-    with tf.Graph().as_default() as graph:
-        network = Network(spec, spec.head_layers, 0)
-        network(tf.zeros([batch, spec.image_size, spec.image_size, spec.channels]), training=True)
-        outputs = [op.outputs[0].shape for op in graph.get_operations() if op.type in _KEPT]
-        elements = sum(shape.num_elements() // batch for shape in outputs if shape.rank and shape[0] == batch)
+    network = Network(spec, spec.head_layers, 0).build_variables()
+    images = tf.TensorSpec([batch, spec.image_size, spec.image_size, spec.channels])
+    graph = tf.function(network).get_concrete_function(images, training=True).graph
+    outputs = [op.outputs[0].shape for op in graph.get_operations() if op.type in _KEPT]
+    elements = sum(shape.num_elements() // batch for shape in outputs if shape.rank and shape[0] == batch)
     return int(2 * 4 * elements * _BESIDE)
 
 

@@ -2,9 +2,9 @@
 
 import tensorflow as tf
 
+from tf_simclr.models.backbones import make_encoder
 from tf_simclr.models.heads import ProjectionHead
 from tf_simclr.models.layers import SupervisedHead
-from tf_simclr.models.resnet import ResNet
 
 
 class Network(tf.keras.Model):
@@ -19,7 +19,7 @@ class Network(tf.keras.Model):
     def __init__(self, spec, head_layers, num_classes=0, **kwargs):
         super().__init__(**kwargs)
         self.spec = spec
-        self.encoder = ResNet(spec.depth, spec.width, spec.sk, spec.stem)
+        self.encoder = make_encoder(spec)
         hidden = spec.head_width or self.encoder.output_width
         self.head = ProjectionHead(spec.head_layers, hidden, spec.head_dim, kept=head_layers)
         self.classifier = SupervisedHead(num_classes) if num_classes else None
@@ -43,15 +43,18 @@ class Network(tf.keras.Model):
 
 @tf.autograph.experimental.do_not_convert
 def count_parameters(spec, head_layers=0, num_classes=0):
-    """Parameters of a network, BatchNorm's moving statistics included, from shapes alone: no weight is allocated.
+    """Parameters of a network, BatchNorm's moving statistics included, from shapes alone: no weight of our ResNets is allocated.
 
-    A group's blocks are all alike from the second one on: two are built, which makes a ResNet-152 as quick to count as a ResNet-18.
+    Other backbones are built to be counted. Of ours, a group's blocks are all alike from the second one on: two are built, which makes
+    a ResNet-152 as quick to count as a ResNet-18.
 
     Args:
       spec: a resolved `ModelConfig`.
       head_layers: projection head layers kept.
       num_classes: classes; 0 for no classifier.
     """
+    if spec.backbone:
+        return _size(Network(spec, head_layers, num_classes).build_variables())
     with tf.Graph().as_default():
         network = Network(spec, head_layers, num_classes)
         groups = network.encoder.groups

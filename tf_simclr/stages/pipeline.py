@@ -9,12 +9,13 @@ import tensorflow as tf
 from absl import logging
 
 from tf_simclr import shipped, stages
-from tf_simclr.config import replace
+from tf_simclr.config import STUDENT, StudentConfig, replace
 from tf_simclr.data.labels import draw_labels
 from tf_simclr.data.storage import Files
 from tf_simclr.errors import UsageError
 from tf_simclr.evaluation.comparison import format_table, summarise, write_comparison
 from tf_simclr.export.saved_model import usage_line
+from tf_simclr.models.backbones import check_backbone
 from tf_simclr.stages import setup
 
 # method: its stage, and whose run it starts from.
@@ -98,8 +99,12 @@ def _check(config, data, plan):
     setup.need_evaluation(data, config)
     if ("finetune_shipped", config.label_seed_list[0]) in plan:
         shipped.locate(shipped.PREFIX + config.shipped)
-    if ("student", config.label_seed_list[0]) in plan and not config.has_student:
-        raise UsageError("the method student needs an architecture: give --student_width or --student_depth, or leave it out of --methods")
+    check_backbone(config.student)
+    if ("student", config.label_seed_list[0]) in plan and not config.student.is_another:
+        raise UsageError(
+            "the method student needs an architecture: give --student_width, --student_depth or --student_backbone,"
+            " or leave it out of --methods"
+        )
     for seed in config.label_seed_list:
         draw_labels(data.train.labels, data.train.class_names, replace(config, data__label_seed=seed).data)
 
@@ -117,7 +122,7 @@ def _settings(config, root, method, seed):
     if parent == "shipped":
         start = shipped.PREFIX + config.shipped
     # Only the method `student` has another architecture than its teacher.
-    student = {} if method == "student" else {"student__depth": 0, "student__width": 0.0}
+    student = {} if method == "student" else {f"student__{name}": getattr(StudentConfig, name) for name in STUDENT}
     return replace(config, stage=stage, from_run=start, run_dir=str(_home(root, method, seed)), seed=seed, data__label_seed=seed, **student)
 
 

@@ -14,11 +14,12 @@ from absl import logging
 
 import tf_simclr
 from tf_simclr import shipped
-from tf_simclr.config import DataConfig, ModelConfig, options, replace
+from tf_simclr.config import DataConfig, ModelConfig, check_architecture, options, replace
 from tf_simclr.data import load_data
 from tf_simclr.data.load import brief, name_of
 from tf_simclr.data.pipeline import training_batches
 from tf_simclr.errors import UsageError
+from tf_simclr.models.backbones import check_backbone
 from tf_simclr.models.network import Network
 from tf_simclr.models.resnet import stem_for
 from tf_simclr.run_directory import RunDirectory, write_quarantine
@@ -129,12 +130,17 @@ def resolve(model, source):
       source: the training `Source`.
 
     Returns:
-      A `ModelConfig` without 0 or 'auto' (head_width 0 stays: it follows the encoder's width).
+      A `ModelConfig` without 0 or 'auto' (head_width 0 stays: it follows the encoder's width; so does what describes our ResNet
+      alone, beside another backbone).
+
+    Raises:
+      UsageError: images too small for a network, or an unknown backbone.
     """
+    check_backbone(model)
     size = model.image_size or source.size
     if size < 8:
         raise UsageError(f"images must be at least 8 pixels wide and high, got {size}; give a larger --image_size")
-    stem = stem_for(size) if model.stem == "auto" else model.stem
+    stem = stem_for(size) if model.stem == "auto" and not model.backbone else model.stem
     return dataclasses.replace(model, image_size=size, channels=model.channels or source.channels, stem=stem)
 
 
@@ -142,9 +148,11 @@ def spec_of(parent, config):
     """The earlier run's architecture.
 
     Raises:
-      UsageError: a model setting was given that differs from it.
+      UsageError: a model setting was given that differs from it, or its backbone is not known in this process.
     """
     spec = parent.spec()
+    check_backbone(spec)
+    check_architecture(config.model, spec.backbone)
     for field in options(ModelConfig):
         asked, theirs = getattr(config.model, field.name), getattr(spec, field.name)
         if asked not in (field.default, theirs):

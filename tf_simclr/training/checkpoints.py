@@ -3,6 +3,7 @@
 Every checkpoint is a sealed directory `step-N` (see `durable`): the files of `tf.train.Checkpoint.write`, and a manifest that commits them.
 """
 
+import collections
 import pathlib
 import re
 import tempfile
@@ -175,18 +176,23 @@ def restore_network(directory, network, classifier=True):
     logging.info("from %s: %s", path, _table({"restored": restored, "new": sorted(fresh), "left behind": sorted(behind)}))
 
 
-def named_variables(layer, prefix=""):
-    """The variables of a layer under the attributes that lead to them, as checkpoints name them: dict from `encoder/stem/…/kernel`."""
-    if isinstance(layer, tf.Variable):
-        return {prefix: layer}
-    if isinstance(layer, (list, tuple)):
-        parts = {str(i): part for i, part in enumerate(layer)}
-    elif isinstance(layer, tf.keras.layers.Layer):
-        parts = {name: part for name, part in vars(layer).items() if not name.startswith("_")}
-    else:
-        return {}
-    start = f"{prefix}/" if prefix else ""
-    return {name: v for key, part in parts.items() for name, v in named_variables(part, start + key).items()}
+def named_variables(network):
+    """The variables of a network under the names that checkpoints give them: dict from `encoder/stem/…/kernel`.
+
+    As a checkpoint does, it goes breadth first through what objects hold: a variable has the first, shortest path that leads to it.
+    """
+    view, paths, queue = tf.train.TrackableView(network), {id(network): ""}, collections.deque([network])
+    named = {}
+    while queue:
+        parent = queue.popleft()
+        for key, child in view.children(parent).items():
+            if id(child) in paths:
+                continue
+            paths[id(child)] = f"{paths[id(parent)]}/{key}".lstrip("/")
+            queue.append(child)
+            if isinstance(child, tf.Variable):
+                named[paths[id(child)]] = child
+    return named
 
 
 def _compare(path, wanted, saved, behind, reader):
