@@ -68,13 +68,13 @@ def three_steps(model, step):
 
 
 def assert_same(history, expected):
-    # The last digits of a float32 differ from one kind of processor to another: 1.6e-5 was seen after three steps.
     for (loss, weights, _), (expected_loss, expected_weights, _) in zip(history, expected):
         np.testing.assert_allclose(loss, expected_loss, rtol=1e-5, atol=1e-5)
         for ours, theirs in zip(weights, expected_weights):
-            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=5e-5)
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+    # Gradients of up to 1; kernels sum in another order on other processors, where 1.6e-5 was seen.
     for ours, theirs in zip(history[0][2], expected[0][2]):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=3e-5)
 
 
 def compiled(model):
