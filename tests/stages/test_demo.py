@@ -231,6 +231,7 @@ def test_it_needs_an_export_a_free_port_and_its_packages(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="needs --from, an export or a run that was exported, got none"):
         demo.run(settings)
     assert main(["--stage=demo", f"--from={tmp_path}"]) == 2
+    assert demo._find_export(replace(settings, from_run="pretrained:fashion_mnist"))[0] == SHIPPED / "export"
     run = shutil.copytree(SHIPPED, tmp_path / "run", ignore=shutil.ignore_patterns("export"))
     with pytest.raises(UsageError, match=f"has none; run tf-simclr --stage=export --from={run} first"):
         demo.run(replace(settings, from_run=str(run)))
