@@ -63,9 +63,9 @@ def main(argv=None):
       argv: list of str without the program's name; None takes those of the process.
 
     Returns:
-      The exit code: 0 done; 1 an unforeseen error; 2 settings, data or directories that cannot be used; 3 NaN or infinity; 4 storage;
-      42 run the same command again: stopped by SIGTERM or SIGINT with everything saved, or another worker is gone; 130 interrupted by a
-      second signal.
+      The exit code: 0 done, or a demo that was told to stop; 1 an unforeseen error; 2 settings, data or directories that cannot be used;
+      3 NaN or infinity; 4 storage; 42 run the same command again: stopped by SIGTERM or SIGINT with everything saved, or another worker
+      is gone; 130 interrupted by a second signal.
     """
     debug = False
     try:

@@ -20,6 +20,7 @@ STAGE_HELP = {
     ),
     "evaluate": ("score a run: JSON, Markdown and a picture", "--stage=evaluate --from=runs/fine"),
     "export": ("write a SavedModel that works without this package", "--stage=export --from=runs/fine"),
+    "demo": ("a page on 127.0.0.1 to drop images on; --from is a run that was exported, or an export", "--stage=demo --from=runs/fine"),
     "pipeline": ("all of it in one run, compared in one table", "--flagfile=flags/quickstart.flags"),
 }
 

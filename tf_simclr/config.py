@@ -13,7 +13,7 @@ import typing
 
 from tf_simclr.errors import UsageError
 
-STAGES = ("inspect", "preview", "pretrain", "linear_eval", "finetune", "distill", "evaluate", "export", "pipeline")
+STAGES = ("inspect", "preview", "pretrain", "linear_eval", "finetune", "distill", "evaluate", "export", "demo", "pipeline")
 METHODS = ("supervised", "linear_eval", "finetune", "finetune_shipped", "self_distill", "student")
 TFLITE_KINDS = ("float32", "float16", "int8")
 DEPTHS = (10, 18, 34, 50, 101, 152, 200)
@@ -223,6 +223,7 @@ class Config:
     shipped: str = option("fashion_mnist", "run of the package that the method finetune_shipped starts from")
     label_seeds: str = option("1", "label draws that --stage=pipeline repeats every method on")
     tflite: str = option("", "files for small devices that --stage=export adds and scores: float32, float16, int8 (empty: none)")
+    port: int = option(8000, "where --stage=demo listens on 127.0.0.1 (0: any free port)", low=0, high=65535)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     pretrain: PretrainConfig = dataclasses.field(default_factory=PretrainConfig)
@@ -300,10 +301,22 @@ USES = {
     "distill": ("distill", "student"),
     "evaluate": (),
     "export": (),
+    "demo": (),
     "pipeline": FITS,
 }
 # Settings that change how a run goes on, not what it ends with; and those that only some stages read.
-_FREE = ("run_dir", "checkpoint_every", "keep_checkpoints", "force", "eval_batch_size", "strategy", "max_batch", "license", "data_license")
+_FREE = (
+    "run_dir",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "force",
+    "eval_batch_size",
+    "strategy",
+    "max_batch",
+    "port",
+    "license",
+    "data_license",
+)
 _PIPELINE_ONLY = ("methods", "label_seeds", "shipped", "tflite")  # an export alone records no settings
 _LABELS = ("labels_per_class", "num_labels", "label_fraction", "label_seed")
 

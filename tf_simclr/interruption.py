@@ -57,6 +57,17 @@ def deferred():
     heed()
 
 
+@contextlib.contextmanager
+def handed_to(stop):
+    """Within it a signal calls `stop` and raises nothing: for a server, which ends normally by it. In the main thread alone."""
+    before = {number: signal.signal(number, lambda *_: stop()) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def forget():
     """Drops what `defer` began and was never ended, because an exception came between."""
     _state["deferred"] = 0

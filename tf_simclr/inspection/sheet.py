@@ -31,7 +31,7 @@ def images_sheet(source, background):
         rows = [(f"{name}\n{n:,}", random.permutation(members)[:_COLUMNS]) for name, n, members in _members(source)]
         classes = len(source.class_names)
         title = f"{len(source):,} images" + (f", the first {_ROWS} of {classes} classes" if classes > _ROWS else "")
-    return _draw([(label, [_thumbnail(source, i, background) for i in shown]) for label, shown in rows], title)
+    return _draw([(label, [thumbnail(source, i, background) for i in shown]) for label, shown in rows], title)
 
 
 def views_sheet(source, spec, fit, config):
@@ -63,7 +63,7 @@ def _members(source):
         yield name if len(name) < 24 else f"{name[:23]}…", len(members), members
 
 
-def _thumbnail(source, index, background):
+def thumbnail(source, index, background):
     """uint8 [96, 96, 3], the whole image in its proportions; small ones are enlarged without smoothing."""
     if source.images is not None:
         image = decode.match_channels(tf.constant(source.images[index]), 3)
