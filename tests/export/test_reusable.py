@@ -1,10 +1,6 @@
 """Exports as others use them: loaded, called, trained on and saved again by TensorFlow and TensorFlow Hub, without this package."""
 
-import os
-import pathlib
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -35,16 +31,13 @@ def images():
 
 
 @pytest.fixture(scope="module")
-def found(network, images, tmp_path_factory):
+def found(network, images, alone, tmp_path_factory):
     """What `use_by_hub.py` saw."""
     folder = tmp_path_factory.mktemp("hub")
     export_network(network, tiny.CLASSES, folder / "export")
     shutil.copytree(shipped.locate("pretrained:fashion_mnist") / "export", folder / "shipped")
     np.savez(folder / "images.npz", **images)
-    program = pathlib.Path(__file__).with_name("use_by_hub.py")
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    done = subprocess.run([sys.executable, "-I", str(program), str(folder)], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    alone("use_by_hub.py", folder)
     with np.load(folder / "found.npz") as seen:
         return dict(seen)
 
