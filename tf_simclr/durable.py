@@ -102,7 +102,7 @@ def read_manifest(directory):
         if not all(whole <= set(entry) and _is_below(name) for name, entry in manifest["files"].items()):
             raise ValueError("files")
         return manifest
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedError(f"{MANIFEST} cannot be read ({type(error).__name__})") from error
 
 

@@ -9,6 +9,7 @@ from tf_simclr.data import bmp, by_pillow, exif, gif
 
 BACKGROUNDS = {"white": 255, "black": 0}
 _KINDS = (b"\xff\xd8", b"\x89P", b"GI", b"BM")
+_PHOTOS = 2  # the first of them, JPEG and PNG, may note which way up they were taken
 
 
 def match_channels(images, channels):
@@ -50,10 +51,15 @@ def read(content, channels, background="white", pillow=False, max_pixels=None):
     Raises:
       tf.errors.OpError: not an image of these formats, or too large (when the operation runs).
     """
-    image = _pixels(tf.convert_to_tensor(content), pillow, max_pixels)
-    stored = tf.shape(image)[2]
-    colours = tf.cond(stored % 2 == 0, lambda: _over(image, BACKGROUNDS[background]), lambda: image)  # 2 and 4 channels end in alpha
-    return convert_channels(colours, channels)
+    content = tf.convert_to_tensor(content)
+    return show(read_stored(content, pillow, max_pixels), content, channels, background)
+
+
+def show(stored, content, channels, background="white"):
+    """The second half of `read`, which never fails: `stored`, the pixels that `read_stored` took out of `content`, as they are meant."""
+    upright = exif.turn_upright(stored, tf.where(_kind(content) < _PHOTOS, exif.orientation(content), 1))
+    has_alpha = tf.shape(upright)[2] % 2 == 0  # the last of 2 or 4 channels
+    return convert_channels(tf.cond(has_alpha, lambda: _over(upright, BACKGROUNDS[background]), lambda: upright), channels)
 
 
 def _over(image, level):
@@ -70,6 +76,11 @@ def is_known(contents):
     return _kind(contents) < len(_KINDS)
 
 
+def is_photo(contents):
+    """Whether encoded images, string [n], begin as JPEG or PNG files do; bool [n]."""
+    return _kind(contents) < _PHOTOS
+
+
 def _kind(contents):
     """Places in `_KINDS`, by the first two bytes; their number where none fits. int32, of the shape of `contents`."""
     # What is shorter than two bytes is filled up: it is not an error to ask.
@@ -77,8 +88,8 @@ def _kind(contents):
     return tf.argmax(tf.stack([*(magic == start for start in _KINDS), magic == magic]), axis=0, output_type=tf.int32)  # noqa: PLR0124
 
 
-def _pixels(content, pillow, max_pixels):
-    """uint8 [H, W, 1 to 4], upright, channels as stored."""
+def read_stored(content, pillow=False, max_pixels=None, photo=False):
+    """The first half of `read`: uint8 [H, W, 1 to 4], as stored. `photo` leaves out what only GIF and BMP need: JPEG or PNG is given."""
 
     def bounded(content, pixels):
         if max_pixels is None:
@@ -112,9 +123,10 @@ def _pixels(content, pillow, max_pixels):
         return bmp.pixels(bounded(content, pixels), by_python if pillow else None)
 
     kind = _kind(content)
+    if photo:
+        return tf.cond(kind == 0, jpeg, png)
     # Without Pillow, decode_image says what it accepts, and fails.
-    image = tf.switch_case(kind, [jpeg, png, animation, bitmap, by_python if pillow else by_decode_image])
-    return exif.turn_upright(image, tf.where(kind < 2, exif.orientation(content), 1))
+    return tf.switch_case(kind, [jpeg, png, animation, bitmap, by_python if pillow else by_decode_image])
 
 
 def _number(content, places):

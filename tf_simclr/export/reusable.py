@@ -13,11 +13,12 @@ class Reusable(tf.train.Checkpoint):
     object is: outside of a strategy's scope it has ordinary variables, whatever the original has.
 
     `__call__(inputs, training=False, trainable=None, selector=0)`, for inputs float32 [n, H, W, C] in [0, 1] of any size, not resized:
-      training: whether BatchNorm takes its statistics from the batch and updates the moving ones.
+      training: whether BatchNorm takes its statistics from the batch and updates the moving ones, those above the selector too.
       selector: which layer is returned, float32 [n, D]: 0 the pooled features, i the output of the head's layer i.
       trainable: None, or the argument of the released models, which makes this return a dict: initial_conv, initial_max_pool,
         block_group1 … block_group4 (as far as the encoder has them), final_avg_pool, proj_head_input, proj_head_output (where the whole
-        head is there) and logits_sup (with a classifier). True is as training=True. Not together with `selector`.
+        head is there) and logits_sup (with a classifier). It takes the place of `training`, which hub.KerasLayer always passes. Not
+        together with `selector`.
 
     Attributes:
       network: dict of the variables by the names that checkpoints give them.
@@ -52,7 +53,7 @@ class Reusable(tf.train.Checkpoint):
         @tf.function
         @tf.autograph.experimental.do_not_convert
         def call(inputs, training=False, trainable=None, selector=0):
-            outputs = (learn if training or trainable else infer)(inputs)
+            outputs = (learn if (training if trainable is None else trainable) else infer)(inputs)
             if trainable is None:
                 return outputs[layer(selector)]
             return as_released(outputs, z=layer(kept) if kept and kept == spec.head_layers else None)
