@@ -3,6 +3,8 @@
 Graph operations only, so that the same functions run in `tf.data`, in a `tf.function` and inside a SavedModel.
 """
 
+import functools
+
 import tensorflow as tf
 
 from tf_simclr.data import bmp, by_pillow, exif, gif
@@ -103,7 +105,7 @@ def _pixels(content, pillow, max_pixels):
         return tf.io.decode_image(content, channels=0, expand_animations=False)
 
     def by_python():
-        image = tf.numpy_function(by_pillow.pixels, [content], tf.uint8, stateful=False)
+        image = tf.numpy_function(functools.partial(by_pillow.pixels, max_pixels=max_pixels), [content], tf.uint8, stateful=False)
         return tf.ensure_shape(image, [None, None, None])
 
     def bitmap():

@@ -22,7 +22,7 @@ def knn_accuracy(bank_features, bank_labels, features, labels, num_classes, neig
     Returns:
       float in [0, 1], the share of features whose vote agrees with the label.
     """
-    bank, features = _unit(bank_features), _unit(features)
+    bank, features = unit(bank_features), unit(features)
     bank_labels, labels = np.asarray(bank_labels), np.asarray(labels)
     neighbours = min(neighbours, len(bank))
     block = max(1, BLOCK_ELEMENTS // len(bank))
@@ -39,6 +39,7 @@ def knn_accuracy(bank_features, bank_labels, features, labels, num_classes, neig
     return hits / len(features)
 
 
-def _unit(x):
+def unit(x):
+    """Float [N, D] as float32 of length 1; a zero stays one."""
     x = np.asarray(x, np.float32)
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
