@@ -181,7 +181,7 @@ def _damage(key, storage):
     try:
         decode.read(storage.content(key), 3, pillow=True)
         return "could not be decoded a moment ago"
-    except (tf.errors.OpError, ValueError) as error:
+    except (tf.errors.OpError, ValueError, OSError, SyntaxError) as error:  # the last two are Pillow's
         return f"damaged: {_reason(error)}"
 
 

@@ -105,8 +105,10 @@ def _pixels(content, pillow, max_pixels):
         return tf.io.decode_image(content, channels=0, expand_animations=False)
 
     def by_python():
-        image = tf.numpy_function(functools.partial(by_pillow.pixels, max_pixels=max_pixels), [content], tf.uint8, stateful=False)
-        return tf.ensure_shape(image, [None, None, None])
+        read = functools.partial(by_pillow.pixels, max_pixels=max_pixels)
+        if tf.executing_eagerly():  # there, numpy_function drops zeros at the end of a string
+            return tf.constant(read(content.numpy()))
+        return tf.ensure_shape(tf.numpy_function(read, [content], tf.uint8, stateful=False), [None, None, None])
 
     def bitmap():
         height = _number(content, (22, 23, 24, 25))  # negative where the rows run downwards
