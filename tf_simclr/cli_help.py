@@ -19,6 +19,11 @@ STAGE_HELP = {
         "--stage=distill --from=runs/fine --run_dir=runs/student --student_width=0.5",
     ),
     "evaluate": ("score a run: JSON, Markdown and a picture", "--stage=evaluate --from=runs/fine"),
+    "predict": ("classify images: a CSV file of path, class, probability, status", "--stage=predict --from=runs/fine --data_dir=DIR"),
+    "embed": (
+        "features of images: an npz file, pictures of nearest neighbours and of a map",
+        "--stage=embed --from=runs/fine --data_dir=DIR",
+    ),
     "export": ("write a SavedModel that works without this package", "--stage=export --from=runs/fine"),
     "demo": ("a page on 127.0.0.1 to drop images on; --from is a run that was exported, or an export", "--stage=demo --from=runs/fine"),
     "pipeline": ("all of it in one run, compared in one table", "--flagfile=flags/quickstart.flags"),

@@ -13,7 +13,10 @@ import typing
 
 from tf_simclr.errors import UsageError
 
-STAGES = ("inspect", "preview", "pretrain", "linear_eval", "finetune", "distill", "evaluate", "export", "demo", "pipeline")
+STAGES = (
+    *("inspect", "preview", "pretrain", "linear_eval", "finetune", "distill"),
+    *("evaluate", "predict", "embed", "export", "demo", "pipeline"),
+)
 METHODS = ("supervised", "linear_eval", "finetune", "finetune_shipped", "self_distill", "student")
 TFLITE_KINDS = ("float32", "float16", "int8")
 DEPTHS = (10, 18, 34, 50, 101, 152, 200)
@@ -45,7 +48,11 @@ class DataConfig:
         "fashion_mnist_8k (bundled), idx, npz, folder, csv, tfrecord, or tfds:NAME such as tfds:cifar10; empty: what --data_dir looks like,"
         " else that of --from, else fashion_mnist_8k",
     )
-    data_dir: str = option("", "directory (idx, folder, tfrecord, prepared tfds) or file (npz, csv, tfrecord pattern) that holds the data")
+    data_dir: str = option(
+        "",
+        "directory (idx, folder, tfrecord, prepared tfds) or file (npz, csv, tfrecord pattern) that holds the data;"
+        " for predict and embed also an image or a pattern of images",
+    )
     unlabeled_dir: str = option("", "more images, of the same kind, used without labels beside those of --data_dir")
     eval_data_dir: str = option("", "separate labelled evaluation data, of the same kind as --data_dir")
     eval_on: str = option(
@@ -165,6 +172,13 @@ class LinearEvalConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class EmbedConfig:
+    """Features of images, for other programs."""
+
+    selector: int = option(0, "layer whose output is written; 0: the pooled features", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
 class DistillConfig(FitConfig):
     """Distillation from a fine-tuned teacher (paper, section 2, equations 2 and 3)."""
 
@@ -202,7 +216,11 @@ class Config:
 
     stage: str = option("pretrain", "what to do", choices=STAGES)
     run_dir: str = option("", "directory of this run (empty: runs/DATASET/STAGE)")
-    from_run: str = option("", "run directory of the earlier stage, or pretrained:NAME for one that ships (fashion_mnist)", flag="from")
+    from_run: str = option(
+        "",
+        "run directory of the earlier stage, or pretrained:NAME for one that ships (fashion_mnist); predict and embed also take an export",
+        flag="from",
+    )
     max_batch: int = option(1024, "an exported model refuses batches of more images", low=1)
     license: str = option("", "licence of the weights, for the model card of an export (empty: not stated)")
     data_license: str = option("", "licence of the training data, for the model card of an export (empty: not stated)")
@@ -232,12 +250,13 @@ class Config:
     finetune: FinetuneConfig = dataclasses.field(default_factory=FinetuneConfig)
     distill: DistillConfig = dataclasses.field(default_factory=DistillConfig)
     student: StudentConfig = dataclasses.field(default_factory=StudentConfig)
+    embed: EmbedConfig = dataclasses.field(default_factory=EmbedConfig)
 
     def __post_init__(self):
         """Raises UsageError for a value outside its choices or bounds, or a combination that cannot be."""
         for name, section in sections(self).items():
             for field in options(section):
-                check(field, getattr(section, field.name), f"{name}_" if isinstance(section, (FitConfig, LinearEvalConfig)) else "")
+                check(field, getattr(section, field.name), f"{name}_" if name in FITS else "")
             if isinstance(section, FinetuneConfig):
                 check_augment(section, name)
         d = self.data
@@ -300,9 +319,11 @@ USES = {
     "finetune": ("finetune", "supervised"),
     "distill": ("distill", "student"),
     "evaluate": (),
+    "predict": (),
+    "embed": ("embed",),
     "export": (),
     "demo": (),
-    "pipeline": FITS,
+    "pipeline": tuple(name for name in FITS if name != "embed"),
 }
 # Settings that change how a run goes on, not what it ends with; and those that only some stages read.
 _FREE = (

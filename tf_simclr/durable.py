@@ -4,6 +4,7 @@ A *sealed* directory holds files and a manifest with their sizes and SHA-256. Th
 away first: a directory without one was never finished, and a directory whose files are not as the manifest says is damaged.
 """
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -32,13 +33,24 @@ def write_text(path, text):
 
 def write_bytes(path, content):
     """Replaces a file in one step: a reader, also after a crash, finds the old content or the new one."""
+    with replacing(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """As `write_bytes`, of a content that is written piece by piece: yields the binary file. With an exception, nothing was written."""
     path = pathlib.Path(path)
     part = path.with_name(path.name + _PART)
-    with open(part, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    try:
+        with open(part, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
     sync(path.parent)
 
 

@@ -28,11 +28,16 @@ def _pillow():
     return Image
 
 
-def pixels(content):
-    """uint8 [H, W, C], upright: C is 1 grey, 2 grey and alpha, 3 RGB or 4 RGB and alpha. Arguments and errors are `open_image`'s."""
+def pixels(content, max_pixels=None):
+    """uint8 [H, W, C], upright: C is 1 grey, 2 grey and alpha, 3 RGB or 4 RGB and alpha.
+
+    Args and errors are `open_image`'s; an image of more than `max_pixels` is a ValueError, before it is decoded.
+    """
     from PIL import ImageOps
 
     with open_image(content) as opened:
+        if max_pixels is not None and opened.width * opened.height > max_pixels:
+            raise ValueError(f"at most {max_pixels} pixels are allowed, got {opened.width} x {opened.height}")
         image = ImageOps.exif_transpose(opened)
         alpha = image.has_transparency_data
         grey = image.mode in ("1", "L", "LA")

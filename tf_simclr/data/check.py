@@ -156,12 +156,33 @@ def _undecodable(encoded, storage, indices, what):
         good = {int(i) for i, _ in with_progress(decoded, len(indices), "checked", f"images of {what}")}
         bad = {}
         for place in sorted(set(range(len(indices))) - good):
-            try:
-                decode.read(storage.content(keys[place]), 3, pillow=True)
-                bad[indices[place]] = "could not be decoded a moment ago"
-            except (tf.errors.OpError, ValueError) as error:
-                bad[indices[place]] = f"damaged: {_reason(error)}"
+            bad[indices[place]] = _damage(keys[place], storage)
     return bad
+
+
+def explain(key, storage, config):
+    """Why an image could not be read, text of one line.
+
+    Args:
+      key: its key in the storage.
+      storage: see `data.storage`.
+      config: a `DataConfig`: max_pixels, max_bytes.
+    """
+    found = _look(key, storage, config)
+    return found if isinstance(found, str) else _damage(storage.tensor([key])[0], storage)
+
+
+def _damage(key, storage):
+    """What the decoder says of an image whose header is good; `key` is a tensor."""
+    import tensorflow as tf
+
+    from tf_simclr.data import decode
+
+    try:
+        decode.read(storage.content(key), 3, pillow=True)
+        return "could not be decoded a moment ago"
+    except (tf.errors.OpError, ValueError, OSError, SyntaxError) as error:  # the last two are Pillow's
+        return f"damaged: {_reason(error)}"
 
 
 def _reason(error):

@@ -3,6 +3,8 @@
 Graph operations only, so that the same functions run in `tf.data`, in a `tf.function` and inside a SavedModel.
 """
 
+import functools
+
 import tensorflow as tf
 
 from tf_simclr.data import bmp, by_pillow, exif, gif
@@ -114,8 +116,10 @@ def read_stored(content, pillow=False, max_pixels=None, photo=False):
         return tf.io.decode_image(content, channels=0, expand_animations=False)
 
     def by_python():
-        image = tf.numpy_function(by_pillow.pixels, [content], tf.uint8, stateful=False)
-        return tf.ensure_shape(image, [None, None, None])
+        read = functools.partial(by_pillow.pixels, max_pixels=max_pixels)
+        if tf.executing_eagerly():  # there, numpy_function drops zeros at the end of a string
+            return tf.constant(read(content.numpy()))
+        return tf.ensure_shape(tf.numpy_function(read, [content], tf.uint8, stateful=False), [None, None, None])
 
     def bitmap():
         height = _number(content, (22, 23, 24, 25))  # negative where the rows run downwards

@@ -1,5 +1,6 @@
 """A directory of image files, with a sub-directory for every class or without labels."""
 
+import glob
 import os
 
 import numpy as np
@@ -43,6 +44,31 @@ def read(location, split, class_names=(), *, limits):
         raise UsageError(f"dataset folder needs images ({', '.join(SUFFIXES)}) in {location}, got none; check data_dir")
     labels = np.repeat(np.arange(len(names)), [len(part) for part in files]) if names else None
     return as_encoded(paths, labels, names, Files(), limits, location)
+
+
+def read_all(location):
+    """Image files for which nothing matters but what is in them; no label, and none is looked at.
+
+    Args:
+      location: a directory, of which all images at any depth are taken as `read` finds them; one file; or a pattern such as
+        `photos/2024-*/*.jpg` (`**` for any depth), of which all files are taken.
+
+    Returns:
+      A `Source` in the order of the sorted paths, as `encoded.as_encoded` makes them without a check.
+
+    Raises:
+      UsageError: no image, or a directory that cannot be read.
+    """
+    if os.path.isdir(location):
+        paths = _images_below(location)
+    else:  # a name that is there is no pattern, whatever brackets it has
+        paths = [location] if os.path.exists(location) else sorted(filter(os.path.isfile, glob.iglob(location, recursive=True)))
+    if not paths:
+        raise UsageError(
+            f"data_dir must be a directory with images ({', '.join(SUFFIXES)}), a file or a pattern of files, got {printable(location)!r},"
+            " where none is; check the spelling"
+        )
+    return as_encoded(np.array(paths, object), None, (), Files(), None, location, check=False)
 
 
 def _classes(location):

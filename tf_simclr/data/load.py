@@ -53,6 +53,33 @@ def load_data(config):
     return data
 
 
+def load_images(config):
+    """Reads all images that the settings name, whatever split they are of, without a look at any: bad ones are among them.
+
+    Of published data sets (IDX, TFDS, bundled) the test images come after the training images; other sources are in their own order,
+    folders, which may also be one file or a pattern, in that of `folder.read_all`, without labels.
+
+    Args:
+      config: a `DataConfig`.
+
+    Returns:
+      A `Source`.
+
+    Raises:
+      UsageError: an unknown name, or data that are missing or damaged as a whole.
+    """
+    name = name_of(config)
+    if name == "folder":
+        return importlib.import_module(_READERS[name]).read_all(config.data_dir)
+    read = _reader(config, check=False)
+    if name in (*_ENCODED, "npz"):
+        return read(config.data_dir, "all")
+    train, test = (read(config.data_dir, split) for split in ("train", "test"))
+    if train is None or test is None:
+        return test if train is None else train
+    return join(train, test, name)
+
+
 def name_of(config):
     """The data set's name: as given, else guessed from what `data_dir` is, else the bundled one."""
     return config.dataset or (guess(config.data_dir) if config.data_dir else _DEFAULT)
@@ -100,13 +127,13 @@ def _read(config):
     return Data(train, evaluation)
 
 
-def _reader(config):
-    """The `read` function of the data set's source, once its name and its directories are plausible."""
+def _reader(config, **choices):
+    """The `read` function of the data set's source, once its name and its directories are plausible; `choices` are for encoded images."""
     name = name_of(config)
     if name.startswith(_TFDS) and name != _TFDS:
         from tf_simclr.data import tfds_source
 
-        return functools.partial(tfds_source.read, name[len(_TFDS) :], limits=config)
+        return functools.partial(tfds_source.read, name[len(_TFDS) :], limits=config, **choices)
     if name not in _READERS:
         near = difflib.get_close_matches(name, _READERS, n=1)
         hint = f"did you mean {near[0]}?" if near else "a data set of TensorFlow Datasets is written tfds:NAME"
@@ -121,7 +148,7 @@ def _reader(config):
     if not bundled and not config.data_dir:
         raise UsageError(f"dataset {name} needs data_dir, got none; give the {_FILES.get(name, 'directory')} that holds the images")
     read = importlib.import_module(_READERS[name]).read
-    return functools.partial(read, limits=config) if name in _ENCODED else read
+    return functools.partial(read, limits=config, **choices) if name in _ENCODED else read
 
 
 def _check_evaluation(train, evaluation, where):

@@ -97,13 +97,19 @@ def plain_batches(source, *, spec, batch_size):
     def prepare(image):
         return decode.resize_to_square(match_channels(image, spec.channels), spec.image_size)
 
+    def prepare_all(images):
+        return decode.resize_batch(tf.cast(match_channels(images, spec.channels), tf.float32) * (1.0 / 255.0), spec.image_size)
+
+    parallel = {"num_parallel_calls": tf.data.AUTOTUNE}
     with tf.device("CPU:0"):
         if source.images is not None:
-            images = tf.data.Dataset.from_tensor_slices(source.images)
+            # Of one size, they are prepared together: one by one, small images would take longer than a small network.
+            batches = tf.data.Dataset.from_tensor_slices(source.images).batch(batch_size).map(prepare_all, **parallel)
         else:
             keys = tf.data.Dataset.from_tensor_slices(source.storage.tensor(source.encoded))
-            images = keys.map(lambda key: _read(key, source, spec), num_parallel_calls=tf.data.AUTOTUNE)
-    return images.map(prepare, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+            images = keys.map(lambda key: _read(key, source, spec), **parallel)
+            batches = images.map(prepare, **parallel).batch(batch_size)
+    return batches.prefetch(tf.data.AUTOTUNE)
 
 
 def _read(key, source, spec):

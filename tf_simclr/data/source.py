@@ -92,7 +92,7 @@ def digest(content):
 
 
 def join(first, second, what):
-    """Two sources as one, `first` before `second`; images of `second` have no label.
+    """Two sources as one, `first` before `second`; images of `second` have no label unless its classes are those of `first`.
 
     Channels and size are those of `first`; pixels of another size, and another kind of storage, cannot be joined.
 
@@ -109,7 +109,8 @@ def join(first, second, what):
     parts = {name: (getattr(first, name), getattr(second, name)) for name in ("images", "encoded", "facts")}
     joined = {name: np.concatenate(pair) for name, pair in parts.items() if pair[0] is not None}
     if first.labels is not None:
-        joined["labels"] = np.concatenate([first.labels, np.full(len(second), NO_LABEL, np.int64)])
+        alike = second.class_names == first.class_names
+        joined["labels"] = np.concatenate([first.labels, second.labels if alike else np.full(len(second), NO_LABEL, np.int64)])
     return dataclasses.replace(first, **joined, bad=first.bad + second.bad, numbers=None)
 
 

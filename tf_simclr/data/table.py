@@ -15,7 +15,7 @@ SPLITS = ("split", "subset")
 _TESTS = ("test", "val", "valid", "validation")
 
 
-def read(location, split, class_names=(), *, limits):
+def read(location, split, class_names=(), *, limits, check=True):
     """One split of a table with a path and a label in every row; images stay on disk and are decoded when they are used.
 
     The delimiter is the comma, semicolon or tab that the first line holds. A first line that names its columns (path, file, filename
@@ -26,10 +26,11 @@ def read(location, split, class_names=(), *, limits):
 
     Args:
       location: path of the file, UTF-8.
-      split: "train", "unlabelled" (the same) or "test".
+      split: "train", "unlabelled" (the same), "test", or "all" for the rows of every split.
       class_names: the classes in order, of which a test split may lack some; empty makes them of the labels that occur, sorted: as
         numbers where all are whole numbers, else as text.
       limits: a `DataConfig`: max_pixels, max_bytes, max_bad_fraction.
+      check: see `encoded.as_encoded`.
 
     Returns:
       A `Source`, or None for "test" where no row is of that split.
@@ -43,7 +44,7 @@ def read(location, split, class_names=(), *, limits):
         rows = [row for row in rows if tests and row[2] == tests[0]]
         if not rows:
             return None
-    else:
+    elif split != "all":
         rows = [row for row in rows if row[2] not in _TESTS]
     if not rows:
         raise UsageError(f"dataset csv needs at least one row of split {split} in {location}, got none; check data_dir")
@@ -52,7 +53,7 @@ def read(location, split, class_names=(), *, limits):
     folder = os.path.dirname(os.path.abspath(location))
     paths = np.array([os.path.join(folder, path) for path, _, _ in rows], object)
     labels = np.array([number.get(label, -1) for _, label, _ in rows]) if names else None
-    return as_encoded(paths, labels, names, Files(), limits, location)
+    return as_encoded(paths, labels, names, Files(), limits, location, check)
 
 
 def class_names_of(labels, known):

@@ -11,7 +11,7 @@ from tf_simclr.data.storage import Memory
 from tf_simclr.errors import UsageError
 
 
-def read(name, location, split, class_names=(), *, limits):
+def read(name, location, split, class_names=(), *, limits, check=True):
     """One split of a data set with an `image` and perhaps a `label`.
 
     Images of one declared size are decoded into memory, others stay encoded in memory. Examples are in the order of storage, or of
@@ -23,6 +23,7 @@ def read(name, location, split, class_names=(), *, limits):
       split: "train", "unlabelled" (the same), or "test" for the first labelled one of test and validation.
       class_names: ignored; the names are those of the data set.
       limits: a `DataConfig`: max_pixels, max_bytes, max_bad_fraction of images that stay encoded.
+      check: see `encoded.as_encoded`.
 
     Returns:
       A `Source`, or None where there is no labelled test split.
@@ -36,10 +37,10 @@ def read(name, location, split, class_names=(), *, limits):
         raise UsageError(f"tfds:{name} needs a feature image of uint8, got {', '.join(features)}; choose a set of single images")
     if split == "test":
         labelled = [part for part in ("test", "validation") if part in splits and _is_labelled(builder, part)]
-        return _read_split(builder, labelled[0], f"tfds:{name}", limits) if labelled else None
+        return _read_split(builder, labelled[0], f"tfds:{name}", limits, check) if labelled else None
     if "train" not in splits:
         raise UsageError(f"tfds:{name} needs a split train, got {', '.join(splits)}; choose another data set")
-    return _read_split(builder, "train", f"tfds:{name}", limits)
+    return _read_split(builder, "train", f"tfds:{name}", limits, check)
 
 
 def _builder(name, location):
@@ -89,7 +90,7 @@ def _is_labelled(builder, split):
     return "label" in builder.info.features and _examples(builder, f"{split}[:1]")[0]["label"] >= 0
 
 
-def _read_split(builder, split, what, limits):
+def _read_split(builder, split, what, limits, check):
     import tensorflow_datasets as tfds
 
     features = builder.info.features
@@ -100,4 +101,4 @@ def _read_split(builder, split, what, limits):
     images = [example["image"] for example in examples]
     if one_size:
         return as_source(np.stack(images), labels, names, what=what)
-    return as_encoded(np.array(images, object), labels, names, Memory(), limits=limits, what=what)
+    return as_encoded(np.array(images, object), labels, names, Memory(), limits=limits, what=what, check=check)

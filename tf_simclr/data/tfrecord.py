@@ -17,7 +17,7 @@ _TESTS = ("test", "val")
 _THREADS = 16
 
 
-def read(location, split, class_names=(), *, limits):
+def read(location, split, class_names=(), *, limits, check=True):
     """One split of a set of shards; images stay in their files, are read by position and decoded when they are used.
 
     Where the name of a shard holds train, test or val, it belongs to that split (train before test before val); without such names,
@@ -27,9 +27,10 @@ def read(location, split, class_names=(), *, limits):
 
     Args:
       location: a directory of `*.tfrecord*` files, one file, or a pattern such as `gs://bucket/set/train-*`.
-      split: "train", "unlabelled" (the same) or "test".
+      split: "train", "unlabelled" (the same), "test", or "all" for every shard.
       class_names: classes in order where there is no `classes.txt`.
       limits: a `DataConfig`: image_feature, label_feature, max_pixels, max_bytes, max_bad_fraction.
+      check: see `encoded.as_encoded`.
 
     Returns:
       A `Source`, or None for "test" where there is no such shard.
@@ -49,7 +50,7 @@ def read(location, split, class_names=(), *, limits):
         raise UsageError(f"dataset tfrecord needs at least one record in {location}, got empty shards; write them again")
     keys = np.array([key for key, _ in found], object)
     labels, names = _labels([label for _, label in found], _names_beside(shards[0]), class_names, location)
-    return as_encoded(keys, labels, names, Records(limits.image_feature), limits, location)
+    return as_encoded(keys, labels, names, Records(limits.image_feature), limits, location, check)
 
 
 def _shards(location):
@@ -75,6 +76,8 @@ def _of_split(shards, split):
     def holding(word, among):
         return [shard for shard in among if word in os.path.basename(shard)]
 
+    if split == "all":
+        return shards
     training = holding("train", shards)
     others = [shard for shard in shards if shard not in training]
     tests = [holding(word, others) for word in _TESTS]

@@ -91,8 +91,7 @@ def signatures(module, spec, class_names, limits):
             return answer(*reading.read_all(tf.identity(encoded), spec, limits))
 
     def network(images):
-        outputs = module.infer(images)
-        return {**_features(outputs), **(_scores(outputs) if names else {})}
+        return served_of(module.infer(images))
 
     def embed(images):
         return answer(*checked(images), features=True)
@@ -104,6 +103,11 @@ def signatures(module, spec, class_names, limits):
         "embed": features,
         "network": function(network, square),
     }
+
+
+def served_of(outputs):
+    """What the signature `network` gives, of what `outputs_of` does: the features of every layer and, with a classifier, the scores."""
+    return {**_features(outputs), **(_scores(outputs) if "logits" in outputs else {})}
 
 
 def _features(outputs):

@@ -56,11 +56,30 @@ def views_sheet(source, spec, fit, config):
     return _draw(rows, f"left: the image at {spec.image_size} px; beside it {_VIEWS} of its views")
 
 
+def rows_sheet(source, rows, title, background):
+    """Images of a source in rows of one's own.
+
+    Args:
+      source: a `Source`.
+      rows: list of (name, numbers of images), at least one.
+      title: text above them.
+      background: as for `images_sheet`.
+
+    Returns:
+      A matplotlib `Figure`.
+    """
+    return _draw([(_short(name), [thumbnail(source, i, background) for i in numbers]) for name, numbers in rows], title)
+
+
 def _members(source):
     """(class name, images, their indices) of the first classes."""
     for number, name in list(enumerate(source.class_names))[:_ROWS]:
         members = np.flatnonzero(source.labels == number)
-        yield name if len(name) < 24 else f"{name[:23]}…", len(members), members
+        yield _short(name), len(members), members
+
+
+def _short(name):
+    return name if len(name) < 24 else f"{name[:23]}…"
 
 
 def thumbnail(source, index, background):

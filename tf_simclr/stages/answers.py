@@ -1,0 +1,95 @@
+"""What predict and embed share: a model from a run or an export, images of which any may be bad, and answers as they come."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+from absl import logging
+
+from tf_simclr import lock, shipped
+from tf_simclr.data.check import explain
+from tf_simclr.data.load import load_images
+from tf_simclr.data.tolerant import tolerant_batches
+from tf_simclr.errors import UsageError
+from tf_simclr.export.load import is_export
+from tf_simclr.export.reading import OK
+from tf_simclr.export.served import serve_export, serve_network
+from tf_simclr.progress import with_progress
+from tf_simclr.stages import setup
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What a model says of some images that follow each other.
+
+    Attributes:
+      start: number of the first one in its source.
+      status: list of n texts, "ok" or what is wrong with the image.
+      outputs: dict of float32 [n, …], see `export.served.Served`; 0 for bad images.
+    """
+
+    start: int
+    status: list
+    outputs: dict
+
+    def __len__(self):
+        return len(self.status)
+
+
+def open_model(config):
+    """The `Served` of what `--from` names: an export, or a finished run."""
+    if config.from_run and is_export(directory := shipped.locate(config.from_run)):
+        return serve_export(directory)
+    parent = setup.required_parent(config, ("pretrain", "finetune", "linear_eval", "distill"))
+    return serve_network(setup.load_network(parent), parent.facts()["class_names"])
+
+
+def open_images(config, data):
+    """The images to look at: those of the training split of `data`, else all that the settings name, see `load_images`."""
+    if data is not None:
+        return data.train
+    # None is taken from the earlier run: an export alone knows of none, and both are to answer alike.
+    if not config.data.data_dir and not config.data.dataset:
+        raise UsageError(
+            f"--stage={config.stage} needs images, --data_dir or --dataset, got neither; give a directory, a file or a pattern"
+        )
+    return load_images(config.data)
+
+
+def open_directory(config):
+    """The directory that a stage writes into, with this process as its writer: `--run_dir`, or runs/DATASET/STAGE."""
+    directory = pathlib.Path(config.run_dir or setup.default_home(setup.with_data_of(config, None)))
+    directory.mkdir(parents=True, exist_ok=True)
+    lock.acquire(directory)
+    return directory
+
+
+def answers(model, source, names, config):
+    """Runs a model over all images of a source, in order, with memory for a few batches.
+
+    Args:
+      model: a `Served`.
+      source: a `Source` that may hold bad images.
+      names: the outputs that are wanted.
+      config: a `Config`: eval_batch_size, and of its data the limits on images.
+
+    Yields:
+      `Answers`, each of at most eval_batch_size images.
+    """
+    batches = tolerant_batches(source, spec=model.spec, batch_size=config.eval_batch_size, limits=config.data)
+    start = 0
+    for images, good in with_progress(batches, len(source), "passed", "images", count=lambda batch: len(batch[1])):
+        outputs, good = model.call(images), good.numpy()
+        outputs = {name: outputs[name].numpy() for name in names}
+        status = [OK] * len(good)
+        for place in np.flatnonzero(~good):
+            status[place] = explain(source.encoded[start + place], source.storage, config.data)
+        if not good.all():
+            outputs = {name: x * good[:, None] for name, x in outputs.items()}
+        yield Answers(start, status, outputs)
+        start += len(good)
+
+
+def log_end(done, bad, seconds, path):
+    """One line at the end: images, how many of them bad, images per second, and the file."""
+    logging.info("%s images (%s of them bad) in %.1f s, %.0f a second; in %s", f"{done:,}", f"{bad:,}", seconds, done / seconds, path)
