@@ -4,16 +4,20 @@ import numpy as np
 import tensorflow as tf
 
 
-def nt_xent(first, second, temperature):
-    """Algorithm 1 of the SimCLR paper, pair by pair; float64 [N, D] twice to a float64 scalar that can be differentiated."""
+def nt_xent(first, second, temperature, further=lambda image: []):
+    """Algorithm 1 of the SimCLR paper, pair by pair; float64 [N, D] twice to a float64 scalar that can be differentiated.
+
+    `further` gives what else the views of an image are told from, a list of float64 [D].
+    """
     z = [z_k for pair in zip(tf.unstack(first), tf.unstack(second)) for z_k in pair]
 
-    def similarity(i, j):
-        return tf.reduce_sum(z[i] * z[j]) / (tf.norm(z[i]) * tf.norm(z[j]))
+    def similarity(a, b):
+        return tf.reduce_sum(a * b) / (tf.norm(a) * tf.norm(b))
 
     def loss(i, j):
-        others = [tf.exp(similarity(i, k) / temperature) for k in range(len(z)) if k != i]
-        return -tf.math.log(tf.exp(similarity(i, j) / temperature) / tf.add_n(others))
+        others = [z[k] for k in range(len(z)) if k != i] + further(i // 2)
+        others = [tf.exp(similarity(z[i], other) / temperature) for other in others]
+        return -tf.math.log(tf.exp(similarity(z[i], z[j]) / temperature) / tf.add_n(others))
 
     pairs = range(0, len(z), 2)
     return tf.add_n([loss(k, k + 1) + loss(k + 1, k) for k in pairs]) / len(z)

@@ -132,6 +132,13 @@ class PretrainConfig(FitConfig):
     blur: float = option(0.5, "probability of a Gaussian blur", low=0, high=1)
     temperature: float = option(0.1, "temperature of NT-Xent", above=0)
     probe_every: float = option(10.0, "epochs between online k-NN and linear probes (0: none)", low=0)
+    micro_batch_size: int = option(
+        0, "images of every replica that pass at a time, with the loss and gradient of the whole batch (0: all of them)", low=0
+    )
+    queue: int = option(0, "projections of past batches, by an average network, that are further negatives (0: none)", low=0)
+    ema: float = option(
+        0.999, "decay of that network's moving average of the weights; 0: off, it is the last step's network", low=0, high=1
+    )
 
 
 @dataclasses.dataclass(frozen=True)

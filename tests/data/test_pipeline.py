@@ -70,13 +70,23 @@ def test_views_have_their_shape_and_range_and_are_independent(reference):
         assert np.abs(views[0] - views[1]).max() > 0.01
 
 
-@pytest.mark.parametrize(("batch_size", "start", "stop"), [(6, 2, 4), (5, 4, 6)], ids=["another batch size", "a later start"])
-def test_views_are_a_function_of_the_position(source, reference, batch_size, start, stop):
-    other = rows(source, batch_size, start, stop, view_count=2)
+@pytest.mark.parametrize(
+    ("batch_size", "start", "stop", "at_a_time"),
+    [(6, 2, 4, 0), (5, 4, 6, 0), (6, 1, 3, 2)],
+    ids=["another batch size", "a later start", "two at a time"],
+)
+def test_views_are_a_function_of_the_position(source, reference, batch_size, start, stop, at_a_time):
+    other = rows(source, batch_size, start, stop, view_count=2, at_a_time=at_a_time)
     assert sorted(other) == list(range(start * batch_size, stop * batch_size))
     for position, (example, _, views) in other.items():
         assert example == reference[position][0]
         np.testing.assert_allclose(views, reference[position][2], atol=1e-5)
+
+
+def test_batches_made_in_parts_keep_their_static_shape_and_their_share(source):
+    made = batches(source, 8, 0, 2, at_a_time=2, share=pipeline.Share(2, 1, 1))
+    assert [view.shape for view in made.element_spec["views"]] == [[4, 8, 8, 3]]
+    assert [batch["position"].numpy().tolist() for batch in made] == [[4, 5, 6, 7], [12, 13, 14, 15]]
 
 
 def test_randaugment_goes_on_bit_for_bit_and_on_any_number_of_replicas():

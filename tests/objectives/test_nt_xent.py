@@ -41,6 +41,51 @@ def test_half_precision_is_computed_in_float32(dtype):
     np.testing.assert_allclose(scalars["loss"], expected, rtol=1e-6)
 
 
+def queue(count=11, dim=7, images=5):
+    """Negatives of unit length, and which of them each image meets: not all, and not the same."""
+    rng = np.random.default_rng(1)
+    negatives = rng.normal(size=(count, dim))
+    allowed = rng.random((images, count)) < 0.7
+    allowed[0], allowed[1] = False, True
+    return negatives / np.linalg.norm(negatives, axis=1, keepdims=True), allowed
+
+
+def test_further_negatives_equal_the_loops():
+    first, second = projections()
+    negatives, allowed = queue()
+
+    def met(image):
+        return [negatives[k] for k in range(len(negatives)) if allowed[image, k]]
+
+    expected, expected_gradients = with_gradients(lambda a, b: oracles.nt_xent(a, b, 0.3, met), first, second)
+    first, second, negatives = (x.astype(np.float32) for x in (first, second, negatives))
+    loss, gradients = with_gradients(lambda a, b: nt_xent(a, b, 0.3, negatives, allowed)["loss"], first, second)
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    for ours, theirs in zip(gradients, expected_gradients):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    scalars = nt_xent(first, second, 0.3, negatives, allowed)
+    np.testing.assert_allclose(scalars["chance_loss"], np.mean([math.log(9 + sum(row)) for row in allowed]), rtol=1e-6)
+
+
+def test_no_negative_allowed_is_no_queue():
+    first, second = (x.astype(np.float32) for x in projections())
+    negatives, allowed = queue()
+    bare = nt_xent(first, second, 0.3)
+    empty = nt_xent(first, second, 0.3, negatives.astype(np.float32), np.zeros_like(allowed))
+    for name, value in bare.items():
+        np.testing.assert_allclose(empty[name], value, rtol=1e-6, err_msg=name)
+
+
+def test_no_gradient_reaches_the_negatives():
+    first, second = (tf.constant(x, tf.float32) for x in projections())
+    negatives, allowed = queue()
+    negatives = tf.constant(negatives, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(negatives)
+        loss = nt_xent(first, second, 0.3, negatives, allowed)["loss"]
+    assert tape.gradient(loss, negatives) is None
+
+
 def test_scale_of_the_projections_does_not_matter():
     first, second = projections()
     np.testing.assert_allclose(nt_xent(first, second, 0.2)["loss"], nt_xent(first * 1e3, second * 1e-3, 0.2)["loss"], rtol=1e-5)
@@ -58,21 +103,30 @@ def test_z_std_tells_spread_from_collapse():
     assert abs(nt_xent(spread, tf.reverse(spread, [0]), 0.1)["z_std"] - 1) < 0.05
     collapsed = nt_xent(tf.ones([8, 4]), tf.ones([8, 4]), 0.1)
     assert collapsed["z_std"] < 1e-6
-    np.testing.assert_allclose(collapsed["loss"], math.log(2 * 8 - 1), rtol=1e-6)  # the chance level
+    np.testing.assert_allclose(collapsed["loss"], math.log(2 * 8 - 1), rtol=1e-6)
+    np.testing.assert_allclose(collapsed["chance_loss"], collapsed["loss"], rtol=1e-6)
 
 
-def test_two_replicas_share_the_loss_and_the_gradients_of_one(two_replicas):
+@pytest.mark.parametrize("with_queue", [False, True])
+def test_two_replicas_share_the_loss_and_the_gradients_of_one(two_replicas, with_queue):
+    negatives, allowed = queue(images=6)
+    negatives = negatives.astype(np.float32)
+
+    def loss_of(rows):
+        further = (negatives, tf.gather(allowed, rows)) if with_queue else ()
+        return lambda a, b: nt_xent(a, b, 0.3, *further)["loss"]
+
     first, second = (x.astype(np.float32) for x in projections(6))
     first[3:] *= 5.0  # what one replica sees is unlike what the other sees
     first[3:, 0] += 7.0
-    expected, expected_gradients = with_gradients(lambda a, b: nt_xent(a, b, 0.3)["loss"], first, second)
+    expected, expected_gradients = with_gradients(loss_of(tf.range(6)), first, second)
 
     @tf.function
     def shares():
         def one():
             index = tf.distribute.get_replica_context().replica_id_in_sync_group
             own = [tf.reshape(x, [2, 3, -1])[index] for x in (first, second)]
-            return with_gradients(lambda a, b: nt_xent(a, b, 0.3)["loss"], *own)
+            return with_gradients(loss_of(3 * index + tf.range(3)), *own)
 
         return two_replicas.run(one)
 

@@ -2,16 +2,16 @@ import numpy as np
 import oracles
 import pytest
 import tensorflow as tf
+from networks import BATCH, SPEC, halves, images
 
-from tf_simclr.config import FitConfig, ModelConfig
+from tf_simclr.config import FitConfig
 from tf_simclr.models.network import Network
 from tf_simclr.optimizers.build import build
 from tf_simclr.training.models import ContrastiveModel, DistillationModel, SupervisedModel
 
 pytestmark = pytest.mark.usefixtures("short_resnet")
 
-BATCH, CLASSES, STEPS, RATE = 16, 3, 3, 0.01
-SPEC = ModelConfig(depth=10, width=0.1, sk=True, stem="cifar", image_size=8, channels=1, head_layers=2, head_dim=4)
+CLASSES, STEPS, RATE = 3, 3, 0.01
 KINDS = ("contrastive", "supervised", "distillation")
 
 
@@ -39,12 +39,6 @@ def trainer(kind, alpha=0.4, weight_decay=0.01):
     optimizer.build(network.trainable_variables)
     model.compile(optimizer=optimizer)
     return model
-
-
-def images(rng):
-    # The second half, which is the second replica's, is unlike the first.
-    scale = np.repeat([1.0, 0.3], BATCH // 2)[:, None, None, None]
-    return (rng.random((BATCH, 8, 8, 1)) * scale + (1 - scale)).astype(np.float32)
 
 
 def batch(kind, seed):
@@ -111,12 +105,7 @@ def test_two_replicas_equal_one(kind, one_replica, two_replicas):
     def distributed(batch):
         return two_replicas.run(model.train_step, (batch,))
 
-    def split(array):
-        return two_replicas.experimental_distribute_values_from_function(
-            lambda context: tf.constant(np.split(array, 2)[context.replica_id_in_sync_group])
-        )
-
-    assert_same(three_steps(model, lambda batch: distributed(tf.nest.map_structure(split, batch))), one_replica(kind))
+    assert_same(three_steps(model, lambda batch: distributed(halves(two_replicas, batch))), one_replica(kind))
     for v in model.network.variables:
         first, second = two_replicas.experimental_local_results(v)
         np.testing.assert_array_equal(first, second, err_msg=v.name)
@@ -133,7 +122,7 @@ def test_scalars_of_pretraining():
     model = trainer("contrastive")
     given = {**batch("contrastive", 0), "wait": np.full(BATCH, 0.25, np.float32)}
     scalars = model.train_step(tf.nest.map_structure(tf.constant, given))
-    assert set(scalars) == {"loss", "contrastive_top1", "z_std", "h_std", "wait"}
+    assert set(scalars) == {"loss", "chance_loss", "contrastive_top1", "z_std", "h_std", "wait"}
     assert scalars["wait"] == 0.25 and scalars["h_std"] > 0
 
 

@@ -24,7 +24,7 @@ class Share:
     mine: int = 1
 
 
-def training_batches(source, *, spec, policy, seed, batch_size, start, stop, share=Share(), view_count=1, stream=0):
+def training_batches(source, *, spec, policy, seed, batch_size, start, stop, share=Share(), view_count=1, stream=0, at_a_time=0):
     """Batches of augmented views for steps `start` to `stop`.
 
     Args:
@@ -37,6 +37,8 @@ def training_batches(source, *, spec, policy, seed, batch_size, start, stop, sha
       share: a `Share`; B below is the size of a part.
       view_count: independent views of every image.
       stream: independent sequence number within the run.
+      at_a_time: images whose views are made together, a divisor of a part's; fewer make the same batches in less memory, as then only
+        one batch waits for the training. 0: all images of a part, and as many batches wait as suit the speed.
 
     Returns:
       tf.data.Dataset of dicts: views, a tuple of `view_count` float32 [B, S, S, C] in [0, 1]; position int64 [B]; example int64 [B],
@@ -44,6 +46,7 @@ def training_batches(source, *, spec, policy, seed, batch_size, start, stop, sha
     """
     size, channels = spec.image_size, spec.channels
     part_size, last = batch_size // share.parts, share.first + share.mine
+    made = at_a_time or part_size
     numbers = [stream * 16 + number for number in range(view_count)]
 
     with tf.device("CPU:0"):
@@ -67,7 +70,7 @@ def training_batches(source, *, spec, policy, seed, batch_size, start, stop, sha
         return {**named, "views": tuple(views.random_crop(image, draws[None], size, policy)[0] for draws in named["draws"])}
 
     def recolour(batch):
-        draws, crops = batch["draws"], (tf.ensure_shape(crop, [part_size, size, size, channels]) for crop in batch["views"])
+        draws, crops = batch["draws"], (tf.ensure_shape(crop, [made, size, size, channels]) for crop in batch["views"])
         rest = {key: value for key, value in batch.items() if key != "draws"}
         return {**rest, "views": tuple(views.recolour(crop, d, policy) for crop, d in zip(crops, draws))}
 
@@ -78,12 +81,17 @@ def training_batches(source, *, spec, policy, seed, batch_size, start, stop, sha
     if share.mine < share.parts:
         numbered = positions.enumerate().filter(plain(lambda i, _: (i % share.parts >= share.first) & (i % share.parts < last)))
         positions = numbered.map(plain(lambda _, part: part))
+    if at_a_time:
+        positions = positions.unbatch().batch(made, drop_remainder=True)
     named = positions.map(plain(name_examples), **parallel)
     if images is not None:
         finished = named.map(plain(lambda batch: recolour(crop_batch(batch))), **parallel)
     else:
-        crops = named.unbatch().map(plain(crop_one), **parallel).batch(part_size, drop_remainder=True)
+        crops = named.unbatch().map(plain(crop_one), **parallel).batch(made, drop_remainder=True)
         finished = crops.map(plain(recolour), **parallel)
+    if at_a_time:
+        parts = finished.batch(part_size // made, drop_remainder=True)
+        return parts.map(plain(lambda batch: tf.nest.map_structure(_joined, batch))).prefetch(1)
     return finished.prefetch(tf.data.AUTOTUNE)
 
 
@@ -110,6 +118,11 @@ def plain_batches(source, *, spec, batch_size):
             images = keys.map(lambda key: _read(key, source, spec), **parallel)
             batches = images.map(prepare, **parallel).batch(batch_size)
     return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def _joined(x):
+    """[K, M, …] as [K · M, …]."""
+    return tf.reshape(x, [x.shape[0] * x.shape[1], *x.shape[2:]])
 
 
 def _read(key, source, spec):

@@ -1,6 +1,27 @@
 """The layers a ResNet is made of. What an optimizer may decay or adapt is read off their classes (see `optimizers/masks.py`)."""
 
+import contextlib
+import contextvars
+
 import tensorflow as tf
+
+_MOVES = contextvars.ContextVar("moving statistics move", default=True)
+_LOCAL = contextvars.ContextVar("statistics of one replica's batch", default=False)
+
+
+@contextlib.contextmanager
+def micro_batch(moves):
+    """Within it, BatchNorm in training mode takes the batch that it is called on, on this replica alone, for the whole.
+
+    Args:
+      moves: whether the moving statistics move; where they do not, a batch can pass again as if for the first time.
+    """
+    before = _LOCAL.set(True), _MOVES.set(moves)
+    try:
+        yield
+    finally:
+        _LOCAL.reset(before[0])
+        _MOVES.reset(before[1])
 
 
 class Conv(tf.keras.layers.Layer):
@@ -39,6 +60,7 @@ class BatchNorm(tf.keras.layers.Layer):
 
     On one replica the fused kernel runs; on many, mean and variance are averaged over the replicas. Both keep the *biased*
     variance as moving statistic (the fused kernel alone would keep the unbiased one), so one replica and many end alike.
+    Within `micro_batch` it is BatchNorm over a part of the batch.
 
     Args:
       center: learn an offset beta.
@@ -75,7 +97,7 @@ class BatchNorm(tf.keras.layers.Layer):
         beta = self.beta if self._center else tf.zeros_like(self.gamma)
         if not training:
             y, _, _ = self._fused(x, beta, training=False)
-        elif tf.distribute.get_strategy().num_replicas_in_sync == 1:
+        elif _LOCAL.get() or tf.distribute.get_strategy().num_replicas_in_sync == 1:
             y, mean, variance = self._fused(x, beta, training=True)
             count = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), tf.float32)
             self._update(mean, variance * (count - 1.0) / count)
@@ -99,6 +121,8 @@ class BatchNorm(tf.keras.layers.Layer):
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, local)
 
     def _update(self, mean, variance):
+        if not _MOVES.get():
+            return
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign_sub((1.0 - self.MOMENTUM) * (moving - tf.stop_gradient(value)))
 

@@ -20,16 +20,16 @@ def gather(tensor, axis):
     over replicas, brings back to each replica what all the others' losses say about its block.
 
     Args:
-      tensor: float [..., B, ...].
+      tensor: float or whole numbers [..., B, ...].
       axis: axis of length B.
 
     Returns:
-      float [..., replicas · B, ...]; on one replica the tensor itself.
+      [..., replicas · B, ...], of the same dtype; on one replica the tensor itself.
     """
     replicas = replica_count()
     if replicas == 1:
         return tensor
     mine = tf.one_hot(replica_index(), replicas, dtype=tensor.dtype)
-    blocks = tf.tensordot(mine, tensor, axes=0)  # [R, ..., B, ...]
+    blocks = tf.reshape(mine, [-1] + [1] * tensor.shape.rank) * tensor  # [R, ..., B, ...]
     blocks = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, blocks)
     return tf.concat(tf.unstack(blocks, num=replicas), axis=axis)

@@ -3,8 +3,9 @@
 from absl import logging
 
 from tf_simclr.evaluation.online import probe
+from tf_simclr.objectives.memory import Memory
 from tf_simclr.stages import replicas, setup
-from tf_simclr.training.callbacks import Chance, Probe
+from tf_simclr.training.callbacks import Probe
 from tf_simclr.training.fit import Duration, train
 from tf_simclr.training.models import ContrastiveModel
 
@@ -21,6 +22,7 @@ def run(config, data=None):
     fit, spec = config.pretrain, setup.resolve(config.model, data.train)
     strategy = replicas.make_strategy(config)
     setup.check_batch(fit, strategy.num_replicas_in_sync, len(data.train))
+    setup.check_micro_batch(fit, strategy.num_replicas_in_sync)
     run = setup.open_run(config, data, spec, spec.head_layers)
     if (result := setup.finished(run)) is not None:
         return result
@@ -28,16 +30,18 @@ def run(config, data=None):
     duration = Duration.of(fit, len(unlabelled))
     with strategy.scope():
         network = setup.build_network(spec, spec.head_layers, 0, config.seed)
-        model = ContrastiveModel(network, fit.temperature)
-        callbacks = [Chance(fit.batch_size)]
+        memory = None
+        if fit.queue:
+            memory = Memory(setup.build_network(spec, spec.head_layers, 0, config.seed), network, fit.ema, fit.queue)
+        model = ContrastiveModel(network, fit.temperature, fit.micro_batch_size, memory)
+        callbacks = []
         if fit.probe_every and data.train.labels is not None and data.evaluation is not None:
             measure = probe(network, data, config.eval_batch_size)
             callbacks.append(
                 Probe(measure, max(1, round(fit.probe_every * len(unlabelled) / fit.batch_size / duration.per_epoch)), duration.epochs)
             )
-        metrics = train(
-            model, fit, duration, setup.batches_of(unlabelled, spec, fit, config, view_count=2), {"": unlabelled}, run, config, callbacks
-        )
+        batches = setup.batches_of(unlabelled, spec, fit, config, view_count=2, at_a_time=fit.micro_batch_size)
+        metrics = train(model, fit, duration, batches, {"": unlabelled}, run, config, callbacks)
     result = setup.conclude(run, lambda: {"seconds": clock.seconds(), "steps": duration.total, **metrics})
     logging.info("pretrained on %d images in %.0f s; next: --stage=finetune --from=%s", len(unlabelled), result["seconds"], run.path)
     return result

@@ -214,6 +214,16 @@ def check_batch(fit, replicas, examples=None):
         )
 
 
+def check_micro_batch(fit, replicas):
+    """Raises UsageError for micro-batches that do not fill every replica's part of a batch."""
+    part = fit.batch_size // replicas
+    if fit.micro_batch_size and part % fit.micro_batch_size:
+        raise UsageError(
+            f"--micro_batch_size must divide the {part} images of a replica (batch_size={fit.batch_size} over {replicas}), got"
+            f" {fit.micro_batch_size}; give a divisor, or 0 for no micro-batches"
+        )
+
+
 @contextlib.contextmanager
 def seeded(seed):
     """Makes Keras' initialisers draw from `seed`; Python's and NumPy's generators are put back afterwards."""

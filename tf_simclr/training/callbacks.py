@@ -41,17 +41,6 @@ class Throughput(tf.keras.callbacks.Callback):
                 logs["input_wait"] = min(1.0, wait * timed / seconds)
 
 
-class Chance(tf.keras.callbacks.Callback):
-    """Adds the contrastive loss of a network that has learnt nothing, ln(2N-1), beside the real one."""
-
-    def __init__(self, batch_size):
-        super().__init__()
-        self._level = math.log(2 * batch_size - 1)
-
-    def on_epoch_end(self, epoch, logs=None):
-        logs["chance_loss"] = self._level
-
-
 class Probe(tf.keras.callbacks.Callback):
     """Adds what `measure()` returns, a dict of floats, every so many epochs and after the last one."""
 

@@ -21,7 +21,7 @@ _KEY = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 class Checkpoints:
-    """The checkpoints of one run: network, optimizer (slots and step); the newest ones, and the one of the lowest loss.
+    """The checkpoints of one run: network, optimizer (slots and step), memory; the newest ones, and the one of the lowest loss.
 
     Args:
       directory: where they lie.
@@ -32,12 +32,14 @@ class Checkpoints:
       writes: whether this process keeps what it saves. Of many workers one does, but all must save, since they read their common
         variables together.
       alone: whether there are no other workers; where there are, a save that fails is not tried again, which they would not know.
+      memory: the `Memory` of pretraining; or None where there is none.
     """
 
-    def __init__(self, directory, network, optimizer=None, keep=1, facts=None, writes=True, alone=True):
-        parts = {"network": network} if optimizer is None else {"network": network, "optimizer": optimizer}
-        self._checkpoint = tf.train.Checkpoint(**parts)
+    def __init__(self, directory, network, optimizer=None, keep=1, facts=None, writes=True, alone=True, memory=None):
+        parts = {"network": network, "optimizer": optimizer, "memory": memory}
+        self._checkpoint = tf.train.Checkpoint(**{name: part for name, part in parts.items() if part is not None})
         variables = [*network.variables, *(() if optimizer is None else optimizer_variables(optimizer))]
+        variables += () if memory is None else memory.variables
         self._bytes = sum(v.shape.num_elements() * v.dtype.size for v in variables)
         self._directory, self._keep, self._facts = pathlib.Path(directory), keep, facts or {}
         self._saved, self._writes, self._alone = None, writes, alone
@@ -149,7 +151,7 @@ def restore_network(directory, network, classifier=True):
     """Restores an earlier stage's network from its newest checkpoint and logs what became of every variable.
 
     The encoder and every head layer of `network` must be there with the same shapes. What may stay behind is this and no more: head
-    layers above those that `network` keeps, the optimizer, and with `classifier=False` the classifier.
+    layers above those that `network` keeps, the optimizer, the memory of pretraining, and with `classifier=False` the classifier.
 
     Args:
       directory: a run's checkpoint directory, or one that holds an export.
@@ -173,6 +175,7 @@ def restore_network(directory, network, classifier=True):
     _compare(path, {name: tuple(wanted[name].shape) for name in restored}, saved, behind, reader)
     for name in restored:
         wanted[name].assign(reader.get_tensor(saved[name]))
+    behind |= {key for key in reader.get_variable_to_shape_map() if key.startswith("memory/")}
     logging.info("from %s: %s", path, _table({"restored": restored, "new": sorted(fresh), "left behind": sorted(behind)}))
 
 

@@ -64,7 +64,9 @@ def train(model, fit, duration, make_batches, sources, run, config, extra_callba
     optimizer.build(model.network.trainable_variables)
     model.compile(optimizer=optimizer)
     facts = {"seed": config.seed, "fingerprint": run.facts()["data"]["fingerprint"]} if run.writes else {}
-    checkpoints = Checkpoints(run.checkpoints, model.network, optimizer, config.keep_checkpoints, facts, run.writes, run.alone)
+    checkpoints = Checkpoints(
+        run.checkpoints, model.network, optimizer, config.keep_checkpoints, facts, run.writes, run.alone, model.memory
+    )
     start = checkpoints.restore()
     saver = told.SaveEvery(checkpoints, config.checkpoint_every, start)
     callbacks = [told.Throughput(fit.batch_size), *extra_callbacks]

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tf_simclr.objectives.cross_entropy import distillation, supervised
 from tf_simclr.objectives.nt_xent import nt_xent
 from tf_simclr.objectives.replicas import replica_count
+from tf_simclr.training import micro_batches
 
 NOT_FINITE = "not finite: "
 
@@ -22,6 +23,7 @@ class Trainer(tf.keras.Model):
     """
 
     SCALARS = ("loss",)
+    memory = None  # what a checkpoint holds beside network and optimizer
 
     def __init__(self, network, weight_decay=0.0):
         super().__init__()
@@ -37,18 +39,22 @@ class Trainer(tf.keras.Model):
     def call(self, images, training=False):
         return self.network(images, training=training)
 
-    def train_step(self, batch):
-        replicas = replica_count()
+    def differentiate(self, batch):
+        """The scalars of `objective`, and the gradients of this replica's share of the loss in the network's trainable variables."""
         with tf.GradientTape() as tape:
             scalars = self.objective(batch)
             loss = scalars["loss"]
             if self._classifier_decay and self.network.classifier is not None:
-                loss += self._classifier_decay / replicas * tf.nn.l2_loss(self.network.classifier.kernel)
+                loss += self._classifier_decay / replica_count() * tf.nn.l2_loss(self.network.classifier.kernel)
             loss = _finite(loss, "the loss")
+        return scalars, tape.gradient(loss, self.network.trainable_variables)
+
+    def train_step(self, batch):
+        scalars, gradients = self.differentiate(batch)
         weights = self.network.trainable_variables
-        gradients = [_finite(g, f"the gradient of {v.name}") for g, v in zip(tape.gradient(loss, weights), weights)]
+        gradients = [_finite(g, f"the gradient of {v.name}") for g, v in zip(gradients, weights)]
         self.optimizer.apply_gradients(zip(gradients, weights))
-        scalars["loss"] *= replicas
+        scalars["loss"] *= replica_count()
         if "wait" in batch:
             scalars["wait"] = batch["wait"][0]
         return self._record(scalars)
@@ -64,19 +70,56 @@ class Trainer(tf.keras.Model):
 
 
 class ContrastiveModel(Trainer):
-    """Pretraining: NT-Xent between the projections of two views of every image (paper, equation 1)."""
+    """Pretraining: NT-Xent between the projections of two views of every image (paper, equation 1).
 
-    SCALARS = ("loss", "contrastive_top1", "z_std", "h_std")
+    Args:
+      network: the online network, which all later stages start from.
+      temperature: τ > 0.
+      micro_batch_size: images of every replica that pass at a time, each with both views; 0 for all of them.
+      memory: the `Memory` whose projections are further negatives, or None.
+    """
 
-    def __init__(self, network, temperature):
+    SCALARS = ("loss", "chance_loss", "contrastive_top1", "z_std", "h_std")
+
+    def __init__(self, network, temperature, micro_batch_size=0, memory=None):
         super().__init__(network)
-        self._temperature = temperature
+        self._temperature, self._micro_batch_size = temperature, micro_batch_size
+        self.memory = memory
 
     def objective(self, batch):
-        features = self.network(tf.concat(batch["views"], axis=0), training=True)["features"]
-        first, second = tf.split(features[-1], 2)
-        scalars = nt_xent(first, second, self._temperature)
-        h = tf.cast(features[0], tf.float32)
+        return self._contrast(*self._features(self.network, batch), batch)
+
+    def differentiate(self, batch):
+        if not self._micro_batch_size:
+            return super().differentiate(batch)
+        # What the second pass sees must be what the first one saw: moving statistics move in the second alone.
+        h, z = micro_batches.features(self.network, batch["views"], self._micro_batch_size, moves=False)
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            scalars = self._contrast(h, z, batch)
+            loss = _finite(scalars["loss"], "the loss")
+        upstream = tape.gradient(loss, z)
+        return scalars, micro_batches.gradients(self.network, batch["views"], self._micro_batch_size, upstream)
+
+    def train_step(self, batch):
+        logs = super().train_step(batch)
+        if self.memory is not None:
+            self.memory.follow(self.network)
+            _, z = self._features(self.memory.network, batch)
+            self.memory.enqueue(z[0], z[1], batch["example"])
+        return logs
+
+    def _features(self, network, batch):
+        """(h, z) of a network in training mode, float [2, B, D]."""
+        if self._micro_batch_size:
+            return micro_batches.features(network, batch["views"], self._micro_batch_size, moves=True)
+        found = network(tf.concat(batch["views"], axis=0), training=True)["features"]
+        return tuple(tf.stack(tf.split(x, 2)) for x in (found[0], found[-1]))
+
+    def _contrast(self, h, z, batch):
+        negatives = () if self.memory is None else self.memory.negatives(batch["example"])
+        scalars = nt_xent(z[0], z[1], self._temperature, *negatives)
+        h = tf.cast(tf.reshape(h, [-1, h.shape[2]]), tf.float32)
         scalars["h_std"] = tf.reduce_mean(tf.math.reduce_std(tf.stop_gradient(h), axis=0))
         return scalars
 
