@@ -21,6 +21,10 @@ STAGE_HELP = {
     "evaluate": ("score a run: JSON, Markdown and a picture", "--stage=evaluate --from=runs/fine"),
     "export": ("write a SavedModel that works without this package", "--stage=export --from=runs/fine"),
     "pipeline": ("all of it in one run, compared in one table", "--flagfile=flags/quickstart.flags"),
+    "plan": (
+        "what a recipe takes, from shapes alone: FLOPs, memory, steps, hours on accelerators",
+        "--stage=plan --depth=50 --image_size=224 --images=1281167",
+    ),
 }
 
 HEADINGS = {"": "Run", "data": "Data", "model": "Model"}

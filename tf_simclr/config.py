@@ -9,11 +9,12 @@ Sources of the defaults: the SimCLRv2 paper (arXiv 2006.10029), sections 3 and 4
 import dataclasses
 import json
 import math
+import re
 import typing
 
 from tf_simclr.errors import UsageError
 
-STAGES = ("inspect", "preview", "pretrain", "linear_eval", "finetune", "distill", "evaluate", "export", "pipeline")
+STAGES = ("inspect", "preview", "pretrain", "linear_eval", "finetune", "distill", "evaluate", "export", "pipeline", "plan")
 METHODS = ("supervised", "linear_eval", "finetune", "finetune_shipped", "self_distill", "student")
 TFLITE_KINDS = ("float32", "float16", "int8")
 DEPTHS = (10, 18, 34, 50, 101, 152, 200)
@@ -197,9 +198,12 @@ class Config:
     force: bool = option(False, "start again in a run directory with other settings; what it holds is kept in its replaced/")
     strategy: str = option(
         "auto",
-        "replicas: one, mirrored (all local devices), multiworker (processes that TF_CONFIG names), auto",
-        choices=("auto", "one", "mirrored", "multiworker"),
+        "replicas: one, mirrored (all local devices), multiworker (processes that TF_CONFIG names), tpu, auto",
+        choices=("auto", "one", "mirrored", "multiworker", "tpu"),
     )
+    tpu: str = option("", "local on a TPU VM, or a remote TPU's name or grpc:// address")
+    tpu_zone: str = option("", "zone of a TPU that is given by name (empty: this machine's)")
+    gcp_project: str = option("", "project of a TPU that is given by name (empty: this machine's)")
     eval_batch_size: int = option(500, "images per step when nothing is trained", low=1)
     methods: str = option(
         "supervised,linear_eval,finetune,self_distill,student",
@@ -208,6 +212,10 @@ class Config:
     shipped: str = option("fashion_mnist", "run of the package that the method finetune_shipped starts from")
     label_seeds: str = option("1", "label draws that --stage=pipeline repeats every method on")
     tflite: str = option("", "files for small devices that --stage=export adds and scores: float32, float16, int8 (empty: none)")
+    images: int = option(0, "plan for this many images of --image_size instead of reading data (0: read them)", low=0)
+    classes: int = option(0, "with --images: classes, all images labelled (0: no labels)", low=0)
+    utilisation: float = option(0.4, "share of an accelerator's peak that --stage=plan counts on", above=0, high=1)
+    measure: bool = option(False, "let --stage=plan time a few training steps here, for a row of this machine")
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     pretrain: PretrainConfig = dataclasses.field(default_factory=PretrainConfig)
@@ -237,6 +245,12 @@ class Config:
                 if name not in known:
                     raise UsageError(f"{setting} must be among {', '.join(known)}, got {name!r}")
         self.label_seed_list  # noqa: B018 (validates)
+        check_tpu(self)
+
+    @property
+    def on_tpu(self):
+        """Whether the replicas are those of a TPU."""
+        return self.strategy == "tpu" or (self.strategy == "auto" and bool(self.tpu))
 
     @property
     def has_student(self):
@@ -289,9 +303,13 @@ USES = {
     "evaluate": (),
     "export": (),
     "pipeline": FITS,
+    "plan": FITS,
 }
 # Settings that change how a run goes on, not what it ends with; and those that only some stages read.
-_FREE = ("run_dir", "checkpoint_every", "keep_checkpoints", "force", "eval_batch_size", "strategy", "max_batch", "license", "data_license")
+_FREE = (
+    *("run_dir", "checkpoint_every", "keep_checkpoints", "force", "eval_batch_size", "strategy", "tpu", "tpu_zone", "gcp_project"),
+    *("max_batch", "license", "data_license", "images", "classes", "utilisation", "measure"),
+)
 _PIPELINE_ONLY = ("methods", "label_seeds", "shipped", "tflite")  # an export alone records no settings
 _LABELS = ("labels_per_class", "num_labels", "label_fraction", "label_seed")
 
@@ -349,6 +367,28 @@ def check_augment(section, name):
             raise UsageError(
                 f"{name}_augment={section.augment} says all that follows crop and flip, so that {name}_{chance} must be 0, got"
                 f" {getattr(section, chance)}; give --{name}_{chance}=0, or leave --{name}_augment out"
+            )
+
+
+_TPU = r"local|grpc://[\w.\-\[\]:]+:\d+|[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
+
+
+def check_tpu(config):
+    """Raises UsageError where `tpu` is missing, malformed or unused, or a remote TPU would have to reach files of this machine."""
+    if config.tpu and not re.fullmatch(_TPU, config.tpu):
+        raise UsageError(f"tpu must be local, a name as my-tpu, or an address as grpc://10.0.0.2:8470, got {config.tpu!r}; mend --tpu")
+    if config.strategy == "tpu" and not config.tpu:
+        raise UsageError("strategy tpu needs tpu, got none; give --tpu=local on a TPU VM, else the TPU's name or grpc:// address")
+    if config.tpu and not config.on_tpu:
+        raise UsageError(f"tpu needs strategy tpu or auto, got {config.strategy}; drop --tpu or --strategy")
+    if not config.on_tpu or config.tpu == "local":
+        return
+    places = {name: getattr(config.data, name) for name in ("data_dir", "unlabeled_dir", "eval_data_dir")}
+    for name, path in {**places, "run_dir": config.run_dir or "runs/"}.items():
+        if path and not path.startswith("gs://"):
+            raise UsageError(
+                f"a remote TPU sees no file of this machine, so that {name} must be gs://…, got {path}; give that, or run on the"
+                " TPU VM with --tpu=local"
             )
 
 
