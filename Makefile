@@ -15,6 +15,7 @@ help:
 	@echo "make lint         ruff: lint and format"
 	@echo "make package      build the wheel, install it alone, train two steps with it"
 	@echo "make .venv        only the environment of the first two"
+	@echo "make preflight    the environments of tools/preflight.py, which compiles a training step for a TPU without one"
 
 .PHONY: quickstart
 quickstart: .venv
@@ -27,6 +28,9 @@ test: .venv
 .PHONY: test-tf221
 test-tf221: .venv-tf221
 	.venv-tf221/bin/python -m pytest -m smoke
+
+.PHONY: preflight
+preflight: .venv .venv-tf221 .venv-preflight
 
 .PHONY: lint
 lint: .venv
@@ -53,13 +57,15 @@ package: .venv
 
 # An environment is finished when its marker is there: a directory alone may be half an installation.
 # The package itself is installed in a step of its own, so that a change of setup.cfg does not fetch TensorFlow again.
-.PHONY: .venv .venv-tf221
+.PHONY: .venv .venv-tf221 .venv-preflight
 .venv: .venv/.installed
 .venv-tf221: .venv-tf221/.installed
+.venv-preflight: .venv-preflight/.locked
 
 .venv/.locked: requirements/tf215.txt
 .venv-tf221/.locked: requirements/tf221.txt
-.venv/.locked .venv-tf221/.locked:
+.venv-preflight/.locked: requirements/preflight.txt
+.venv/.locked .venv-tf221/.locked .venv-preflight/.locked:
 	@echo "Installing $< into $(@D); this takes some minutes"
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/pip install --quiet --require-hashes --requirement $<

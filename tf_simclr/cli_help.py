@@ -27,6 +27,10 @@ STAGE_HELP = {
     "export": ("write a SavedModel that works without this package", "--stage=export --from=runs/fine"),
     "demo": ("a page on 127.0.0.1 to drop images on; --from is a run that was exported, or an export", "--stage=demo --from=runs/fine"),
     "pipeline": ("all of it in one run, compared in one table", "--flagfile=flags/quickstart.flags"),
+    "plan": (
+        "what a recipe takes, from shapes alone: FLOPs, memory, steps, hours on accelerators",
+        "--stage=plan --depth=50 --image_size=224 --images=1281167",
+    ),
 }
 
 HEADINGS = {"": "Run", "data": "Data", "model": "Model"}

@@ -9,13 +9,14 @@ Sources of the defaults: the SimCLRv2 paper (arXiv 2006.10029), sections 3 and 4
 import dataclasses
 import json
 import math
+import re
 import typing
 
 from tf_simclr.errors import UsageError
 
 STAGES = (
     *("inspect", "preview", "pretrain", "linear_eval", "finetune", "distill"),
-    *("evaluate", "predict", "embed", "export", "demo", "pipeline"),
+    *("evaluate", "predict", "embed", "export", "demo", "pipeline", "plan"),
 )
 METHODS = ("supervised", "linear_eval", "finetune", "finetune_shipped", "self_distill", "student")
 TFLITE_KINDS = ("float32", "float16", "int8")
@@ -237,9 +238,12 @@ class Config:
     force: bool = option(False, "start again in a run directory with other settings; what it holds is kept in its replaced/")
     strategy: str = option(
         "auto",
-        "replicas: one, mirrored (all local devices), multiworker (processes that TF_CONFIG names), auto",
-        choices=("auto", "one", "mirrored", "multiworker"),
+        "replicas: one, mirrored (all local devices), multiworker (processes that TF_CONFIG names), tpu, auto",
+        choices=("auto", "one", "mirrored", "multiworker", "tpu"),
     )
+    tpu: str = option("", "local on a TPU VM, or a remote TPU's name or grpc:// address")
+    tpu_zone: str = option("", "zone of a TPU that is given by name (empty: this machine's)")
+    gcp_project: str = option("", "project of a TPU that is given by name (empty: this machine's)")
     eval_batch_size: int = option(500, "images per step when nothing is trained", low=1)
     methods: str = option(
         "supervised,linear_eval,finetune,self_distill,student",
@@ -249,6 +253,10 @@ class Config:
     label_seeds: str = option("1", "label draws that --stage=pipeline repeats every method on")
     tflite: str = option("", "files for small devices that --stage=export adds and scores: float32, float16, int8 (empty: none)")
     port: int = option(8000, "where --stage=demo listens on 127.0.0.1 (0: any free port)", low=0, high=65535)
+    images: int = option(0, "plan for this many images of --image_size instead of reading data (0: read them)", low=0)
+    classes: int = option(0, "with --images: classes, all images labelled (0: no labels)", low=0)
+    utilisation: float = option(0.4, "share of an accelerator's peak that --stage=plan counts on", above=0, high=1)
+    measure: bool = option(False, "let --stage=plan time a few training steps here, for a row of this machine")
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     pretrain: PretrainConfig = dataclasses.field(default_factory=PretrainConfig)
@@ -281,6 +289,12 @@ class Config:
                 if name not in known:
                     raise UsageError(f"{setting} must be among {', '.join(known)}, got {name!r}")
         self.label_seed_list  # noqa: B018 (validates)
+        check_tpu(self)
+
+    @property
+    def on_tpu(self):
+        """Whether the replicas are those of a TPU."""
+        return self.strategy == "tpu" or (self.strategy == "auto" and bool(self.tpu))
 
     @property
     def method_names(self):
@@ -331,19 +345,12 @@ USES = {
     "export": (),
     "demo": (),
     "pipeline": tuple(name for name in FITS if name != "embed"),
+    "plan": tuple(name for name in FITS if name != "embed"),
 }
 # Settings that change how a run goes on, not what it ends with; and those that only some stages read.
 _FREE = (
-    "run_dir",
-    "checkpoint_every",
-    "keep_checkpoints",
-    "force",
-    "eval_batch_size",
-    "strategy",
-    "max_batch",
-    "port",
-    "license",
-    "data_license",
+    *("run_dir", "checkpoint_every", "keep_checkpoints", "force", "eval_batch_size", "strategy", "tpu", "tpu_zone", "gcp_project"),
+    *("max_batch", "license", "data_license", "port", "images", "classes", "utilisation", "measure"),
 )
 _PIPELINE_ONLY = ("methods", "label_seeds", "shipped", "tflite")  # an export alone records no settings
 _LABELS = ("labels_per_class", "num_labels", "label_fraction", "label_seed")
@@ -413,6 +420,28 @@ def check_architecture(section, backbone, prefix=""):
             raise UsageError(
                 f"--{name} describes our ResNet and must stay {field.default} with the backbone {backbone}, got {value};"
                 f" leave it out, or say --{name}={field.default} after a flag file that gives it"
+            )
+
+
+_TPU = r"local|grpc://[\w.\-\[\]:]+:\d+|[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
+
+
+def check_tpu(config):
+    """Raises UsageError where `tpu` is missing, malformed or unused, or a remote TPU would have to reach files of this machine."""
+    if config.tpu and not re.fullmatch(_TPU, config.tpu):
+        raise UsageError(f"tpu must be local, a name as my-tpu, or an address as grpc://10.0.0.2:8470, got {config.tpu!r}; mend --tpu")
+    if config.strategy == "tpu" and not config.tpu:
+        raise UsageError("strategy tpu needs tpu, got none; give --tpu=local on a TPU VM, else the TPU's name or grpc:// address")
+    if config.tpu and not config.on_tpu:
+        raise UsageError(f"tpu needs strategy tpu or auto, got {config.strategy}; drop --tpu or --strategy")
+    if not config.on_tpu or config.tpu == "local":
+        return
+    places = {name: getattr(config.data, name) for name in ("data_dir", "unlabeled_dir", "eval_data_dir")}
+    for name, path in {**places, "run_dir": config.run_dir or "runs/"}.items():
+        if path and not path.startswith("gs://"):
+            raise UsageError(
+                f"a remote TPU sees no file of this machine, so that {name} must be gs://…, got {path}; give that, or run on the"
+                " TPU VM with --tpu=local"
             )
 
 

@@ -80,6 +80,11 @@ def _is_like(value, example):
 
 def check_path(path):
     """Raises UsageError for a directory that TensorFlow writes checkpoints or exports to and then does not find them in."""
+    if "://" in str(path):
+        raise UsageError(
+            f"the directory of a run or an export must be on a file system of this machine, got {path}; give a local or mounted one (with"
+            " a TPU: on its VM, with --tpu=local)"
+        )
     # It takes paths for patterns when it looks for a checkpoint, with no way to say that they are none. Surrogates stand for no UTF-8.
     if any(character in "[\\" or "\ud800" <= character <= "\udfff" for character in str(path)):
         raise UsageError(

@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from tf_simclr.config import PretrainConfig
-from tf_simclr.models.network import Network
 from tf_simclr.optimizers.build import build
+from tf_simclr.planning.cost import network_cost
 from tf_simclr.stages import setup
 from tf_simclr.training.models import ContrastiveModel
 
@@ -18,9 +18,6 @@ SIZES = (64, 96, 128, 160, 192, 224)  # for images larger than the first; smalle
 ENOUGH_EPOCHS = 25  # of an hour; where the processor is too slow for them, smaller images are suggested
 MOST_EPOCHS = 800
 _LARGEST_BATCH = 256
-# Beside the outputs of the layers there are gradients in flight and copies in other layouts. Seen: 2.8 GB for ResNet-18 at batch 128 and
-# 32 px, whose layers put out 2.2; 6.4 GB for ResNet-50 with selective kernels at batch 16 and 224 px, whose layers put out as much.
-_BESIDE = 1.3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,16 +106,7 @@ def measure(source, size, config, least_seconds=2.0):
 
 def step_bytes(spec):
     """Estimate of the bytes that a training step keeps for one image: what all layers put out for two views, in float32."""
-    batch = 7  # which no layer has as its width: what begins with it belongs to the images
-    network = Network(spec, spec.head_layers, 0).build_variables()
-    images = tf.TensorSpec([batch, spec.image_size, spec.image_size, spec.channels])
-    graph = tf.function(network).get_concrete_function(images, training=True).graph
-    outputs = [op.outputs[0].shape for op in graph.get_operations() if op.type in _KEPT]
-    elements = sum(shape.num_elements() // batch for shape in outputs if shape.rank and shape[0] == batch)
-    return int(2 * 4 * elements * _BESIDE)
-
-
-_KEPT = ("Conv2D", "FusedBatchNormV3", "Relu", "AddV2", "Mul", "MatMul", "AvgPool", "MaxPool")
+    return 2 * network_cost(spec, spec.head_layers).step_bytes()
 
 
 def free_memory():

@@ -1,25 +1,35 @@
-"""Where a run computes: one device, all local ones, or many processes; and which process writes."""
+"""Where a run computes: one device, all local ones, many processes, or a TPU; and which process writes."""
 
 import contextlib
 import functools
 import json
 import os
+import socket
+import threading
+import urllib.parse
 
 import tensorflow as tf
 
 from tf_simclr.errors import UsageError, WorkerLostError
 
+# A TPU that does not answer would be waited for much longer: TensorFlow asks again and again.
+_SECONDS_TO_FIND, _SECONDS_TO_START = 15, 120
+_TRAINING = ("pretrain", "finetune", "distill", "pipeline")  # the others leave a TPU alone
+
 
 def make_strategy(config):
     """The replicas that `--strategy` names.
 
-    1. multiworker, or auto where TF_CONFIG names several workers: one process per machine, this one among them.
-    2. mirrored, or auto with several GPUs: all local devices.
-    3. else one device.
+    1. tpu, or auto where `--tpu` is given: the cores of that TPU. Images are decoded and augmented on its host.
+    2. multiworker, or auto where TF_CONFIG names several workers: one process per machine, this one among them.
+    3. mirrored, or auto with several GPUs: all local devices.
+    4. else one device.
 
     Raises:
-      UsageError: TF_CONFIG is missing or is not a cluster with this process in it.
+      UsageError: TF_CONFIG is missing or is not a cluster with this process in it; the TPU cannot be used.
     """
+    if config.on_tpu:
+        return _tpu(config.tpu, config.tpu_zone, config.gcp_project)
     if _many(config):
         return _multiworker()
     gpus, cpus = tf.config.list_logical_devices("GPU"), tf.config.list_logical_devices("CPU")
@@ -29,8 +39,10 @@ def make_strategy(config):
 
 
 def connect(config):
-    """Joins the other workers, where there are some. Must come before any operation, since it starts this process' server."""
-    if _many(config):
+    """Joins the other workers or the TPU, where there are some. Must come before any operation, since it starts this process' server."""
+    if config.on_tpu and config.stage in _TRAINING:
+        _tpu(config.tpu, config.tpu_zone, config.gcp_project)
+    elif _many(config):
         _multiworker()
 
 
@@ -67,7 +79,7 @@ def losses_named():
 
 def _many(config):
     """Whether the settings, or TF_CONFIG where they leave it open, ask for several workers."""
-    return config.strategy == "multiworker" or (config.strategy == "auto" and _workers(_tf_config()) > 1)
+    return config.strategy == "multiworker" or (config.strategy == "auto" and not config.tpu and _workers(_tf_config()) > 1)
 
 
 def _joined():
@@ -105,3 +117,55 @@ def _mirrored(devices):
     """One strategy per process: the collective operations of a second one would meet those of the first."""
     on_cpu = all("CPU" in name for name in devices)
     return tf.distribute.MirroredStrategy(devices, cross_device_ops=tf.distribute.ReductionToOneDevice() if on_cpu else None)
+
+
+@functools.cache
+def _tpu(name, zone, project):
+    """The strategy of a TPU, which is started afresh: one per process."""
+    try:
+        resolver = _within(_SECONDS_TO_FIND, lambda: _find(name, zone, project))
+        _within(_SECONDS_TO_START, lambda: _start(resolver, remote=name != "local"))
+    except (OSError, RuntimeError, ValueError, ImportError, tf.errors.OpError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        advice = (
+            "run on a TPU VM, with a TensorFlow built for TPUs (the package tensorflow-tpu)"
+            if name == "local"
+            else "see that it is running and in that zone and project, or run on the TPU VM with --tpu=local"
+        )
+        raise UsageError(f"--tpu must be a TPU that can be reached, got {name}: {reason}; {advice}") from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def _find(name, zone, project):
+    """The resolver of a TPU, once something listens at its address."""
+    resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name, zone=zone or None, project=project or None)
+    address = urllib.parse.urlsplit(resolver.master())  # a name is looked up here
+    if address.scheme == "grpc":
+        socket.create_connection((address.hostname, address.port), timeout=_SECONDS_TO_FIND).close()
+    return resolver
+
+
+def _start(resolver, remote):
+    if remote:
+        tf.config.experimental_connect_to_cluster(resolver)
+    tf.tpu.experimental.initialize_tpu_system(resolver)
+
+
+def _within(seconds, action):
+    """What an action returns or raises. Raises TimeoutError where it takes longer: what it waits for cannot be called back."""
+    outcome = {}
+
+    def attempt():
+        try:
+            outcome["value"] = action()
+        except Exception as error:
+            outcome["error"] = error
+
+    thread = threading.Thread(target=attempt, daemon=True)  # does not keep the process alive
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError(f"no answer within {seconds} s")
+    if "error" in outcome:
+        raise outcome["error"]
+    return outcome["value"]

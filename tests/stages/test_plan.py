@@ -1,0 +1,126 @@
+"""`--stage=plan` against counts by hand and published numbers."""
+
+import dataclasses
+import json
+
+import pytest
+import tiny
+
+import tf_simclr
+from tf_simclr.cli import main, parse
+from tf_simclr.config import Config, ModelConfig, PretrainConfig, replace
+from tf_simclr.errors import UsageError
+from tf_simclr.models.network import count_parameters
+from tf_simclr.planning.accelerators import ACCELERATORS
+from tf_simclr.planning.cost import network_cost
+from tf_simclr.planning.plan import on_accelerator, on_machine, plan_training
+from tf_simclr.planning.recipe import Problem, trainings
+
+SMALL = ModelConfig(depth=10, width=0.125, stem="cifar2", image_size=16, channels=3, head_layers=2, head_dim=5)
+
+
+def test_flops_of_a_small_resnet_by_hand():
+    def conv(side, kernel, before, after):
+        return 2 * side * side * kernel * kernel * before * after
+
+    expected = conv(8, 3, 3, 8)  # the stem, of stride 2
+    for side, before, after in ((8, 8, 8), (4, 8, 16), (2, 16, 32), (1, 32, 64)):
+        expected += conv(side, 1, before, after)  # shortcut
+        expected += conv(side, 3, before, after) + conv(side, 3, after, after)
+    head = 2 * 64 * 64 + 2 * 64 * 5
+    assert network_cost(SMALL, 2).flops == expected + head
+    assert network_cost(SMALL, 1, num_classes=7).flops == expected + 2 * 64 * 64 + 2 * 64 * 7
+
+
+def test_resnet_50_takes_the_known_multiply_adds():
+    """4.1 billion (He et al. 2016 count 3.8 with the stride in the first 1×1; in the 3×3 it is 4.1)."""
+    spec = ModelConfig(depth=50, stem="imagenet", image_size=224, channels=3)
+    assert network_cost(spec, 0, 1000).flops == pytest.approx(8.2e9, rel=0.01)
+
+
+@pytest.mark.parametrize("depth, sk", [(18, False), (34, True)])
+def test_parameters_are_those_of_the_network(depth, sk):
+    spec = dataclasses.replace(SMALL, depth=depth, sk=sk)
+    assert network_cost(spec, 2, 3).parameters == count_parameters(spec, 2, 3)
+
+
+def stated(**changes):
+    return replace(Config(), **({"images": 1000, "classes": 10, "model__image_size": 32, "model__depth": 10} | changes))
+
+
+def test_a_pipeline_is_planned_in_the_order_that_it_runs():
+    config = stated(data__label_fraction=0.1, student__width=0.5, methods="supervised,linear_eval,finetune,self_distill,student")
+    plan = {t.name: t for t in trainings(config, Problem.of(config))}
+    assert list(plan) == ["pretrain", "supervised", "finetune", "self_distill", "student"]
+    assert plan["pretrain"].steps == round(100 * 1000 / 512)
+    assert plan["finetune"].steps == round(60 * 100 / 256)
+    assert plan["student"].spec.width == 0.5 and plan["student"].head_layers == plan["student"].teacher[1] == 1
+    assert [t.name for t in trainings(config, Problem.of(replace(config, classes=0)))] == ["pretrain"]
+    assert [t.name for t in trainings(stated(), Problem.of(stated()))][-1] == "self_distill"  # no student without an architecture
+
+
+@pytest.mark.parametrize(
+    "limit, labels", [({}, 1000), ({"labels_per_class": 3}, 30), ({"num_labels": 50}, 50), ({"label_fraction": 0.02}, 20)]
+)
+def test_labels_in_use(limit, labels):
+    assert Problem.of(stated(**{f"data__{name}": value for name, value in limit.items()})).labels == labels
+
+
+def test_a_step_is_three_times_forward_for_every_view_and_once_for_the_teacher():
+    config = stated(methods="finetune,self_distill")
+    pretrain, finetune, distill = (plan_training(t) for t in trainings(config, Problem.of(config)))
+    assert pretrain["step_flops"] == 6 * pretrain["forward_flops"]
+    assert finetune["step_flops"] == 3 * finetune["forward_flops"]
+    assert distill["step_flops"] == 3 * distill["forward_flops"] + finetune["forward_flops"]
+    assert distill["fixed_bytes"] - finetune["fixed_bytes"] == 4 * finetune["parameters"]
+    assert pretrain["image_bytes"] > 1.9 * finetune["image_bytes"]
+    sgd, adamw = (
+        plan_training(dataclasses.replace(trainings(config, Problem.of(config))[0], fit=PretrainConfig(optimizer=name)))
+        for name in ("sgd", "adamw")
+    )
+    cost = network_cost(trainings(config, Problem.of(config))[0].spec, 3)
+    assert adamw["fixed_bytes"] - sgd["fixed_bytes"] == 4 * cost.trainable
+    assert sgd["fixed_bytes"] == 4 * cost.parameters + 8 * cost.trainable  # weights; gradients and momentum
+
+
+ROW = {"name": "a", "step_flops": 10**9, "batch_size": 64, "steps": 1000, "fixed_bytes": 10**9, "image_bytes": 10**8}
+
+
+def test_hours_and_memory_by_hand():
+    machine = on_machine("m", [ROW, {**ROW, "name": "b", "batch_size": 8}], speed=1e12, memory=2e9, replicas=8)
+    assert machine["hours"] == {"a": pytest.approx(64 / 3600), "b": pytest.approx(8 / 3600)}
+    assert machine["total_hours"] == pytest.approx(72 / 3600)
+    assert machine["replica_bytes"] == 10**9 + 8 * 10**8 and machine["fits"] and machine["largest_batch"] == 80
+    assert not on_machine("m", [ROW], 1e12, memory=1.7e9, replicas=8)["fits"]
+
+
+def test_accelerators():
+    tpu = on_accelerator("v5e-4", [ROW], 0.4)
+    assert tpu["replicas"] == 4 and tpu["hours"]["a"] == pytest.approx(64e12 / (0.4 * 4 * 197e12) / 3600)
+    assert on_accelerator("v3-8", [ROW], 0.4)["replicas"] == 8  # two cores a chip
+    half, whole = (on_accelerator("A100", [ROW], 0.4, precision)["hours"]["a"] for precision in ("mixed_bfloat16", "float32"))
+    assert whole == pytest.approx(2 * half)
+
+
+def test_the_command_prints_a_table_and_writes_it(tmp_path, capsys):
+    flags = ["--stage=plan", "--images=1281167", "--classes=1000", "--label_fraction=0.01", "--image_size=64", "--depth=10"]
+    assert main([*flags, "--utilisation=0.5", f"--run_dir={tmp_path}", "--tpu=local"]) == 0
+    printed, plan = capsys.readouterr().out, json.loads((tmp_path / "plan.json").read_text())
+    assert [row["name"] for row in plan["trainings"]] == ["pretrain", "supervised", "finetune", "self_distill"]
+    assert [machine["name"] for machine in plan["accelerators"]] == list(ACCELERATORS)
+    for name in ("pretrain", "self_distill", *ACCELERATORS, "50% of the peak in float32"):
+        assert name in printed
+    assert plan["problem"] == {"images": 1281167, "labels": 12812, "classes": 1000, "size": 64, "channels": 3}
+
+
+def test_data_at_hand_and_this_machine(tmp_path):
+    result = tf_simclr.run(tiny.settings("plan", tmp_path, measure=True), tiny.data())
+    assert result["problem"] == {"images": 96, "labels": 24, "classes": 3, "size": 16, "channels": 1}
+    here = result["accelerators"][-1]
+    assert here["name"] == "this machine" and 0 < here["total_hours"] < 10 and here["fits"]
+    assert result["trainings"][0]["steps"] == 28 * 96 // 32
+
+
+def test_stated_data_need_an_image_size():
+    with pytest.raises(UsageError, match="--images, .* needs --image_size, got none"):
+        Problem.of(parse(["--stage=plan", "--images=1000"]))

@@ -1,0 +1,82 @@
+"""What the trainings of a recipe take: FLOPs, memory and hours, on accelerators that nobody needs to have."""
+
+from tf_simclr.planning.accelerators import ACCELERATORS, CHIPS
+from tf_simclr.planning.cost import network_cost
+
+_SLOTS = {"lars": 1, "sgd": 1, "adamw": 2, "lamb": 2}
+_BACKWARD = 3  # a training step takes three times the forward pass: forward, and the gradients of activations and of weights
+
+
+def plan_training(training, precision="float32"):
+    """What a `Training` takes, whatever it runs on.
+
+    Returns:
+      dict: name, network, parameters, forward_flops (of one image, one view), step_flops (of one image: all views, forward and backward,
+      and a teacher's forward pass), batch_size, steps, fixed_bytes (weights, gradients, optimizer slots, teacher), image_bytes
+      (activations of one image in a step).
+    """
+    cost = network_cost(training.spec, training.head_layers, training.classes)
+    taught = network_cost(*training.teacher, training.classes) if training.teacher else None
+    return {
+        "name": training.name,
+        "network": describe(training.spec),
+        "parameters": cost.parameters,
+        "forward_flops": cost.flops,
+        "step_flops": _BACKWARD * training.views * cost.flops + (taught.flops if taught else 0),
+        "batch_size": training.fit.batch_size,
+        "steps": training.steps,
+        "fixed_bytes": 4 * (cost.parameters + (1 + _SLOTS[training.fit.optimizer]) * cost.trainable + (taught.parameters if taught else 0)),
+        "image_bytes": training.views * cost.step_bytes(4 if precision == "float32" else 2),
+    }
+
+
+def describe(spec):
+    """An architecture in a few words."""
+    kernels = " SK" if spec.sk else ""
+    return f"ResNet-{spec.depth} ×{spec.width:g}{kernels}, {spec.image_size} px"
+
+
+def on_accelerator(name, rows, utilisation, precision="float32"):
+    """What the trainings take on a named accelerator: `on_machine` at a share of its peak.
+
+    Args:
+      name: of `ACCELERATORS`.
+      rows: what `plan_training` returns, of every training.
+      utilisation: share of the peak, in (0, 1].
+      precision: float32, mixed_bfloat16 or mixed_float16.
+    """
+    kind, count = ACCELERATORS[name]
+    chip = CHIPS[kind]
+    return on_machine(name, rows, utilisation * count * chip.peak(precision), chip.memory / chip.replicas, chip.replicas * count)
+
+
+def on_machine(name, rows, speed, memory, replicas=1):
+    """What the trainings take on a machine.
+
+    Args:
+      name: what to call it.
+      rows: what `plan_training` returns, of every training.
+      speed: FLOP/s of all replicas together, in training.
+      memory: bytes of one replica.
+      replicas: among which a batch is divided.
+
+    Returns:
+      dict: name, replicas, replica_memory, replica_bytes (estimate, of the training that needs most), largest_batch (the largest global
+      batch with which that training fits; 0 where none does), fits, hours (by training), total_hours.
+    """
+
+    def need(row):
+        return row["fixed_bytes"] + row["image_bytes"] * -(-row["batch_size"] // replicas)
+
+    most = max(rows, key=need)
+    hours = {row["name"]: row["step_flops"] * row["batch_size"] * row["steps"] / speed / 3600 for row in rows}
+    return {
+        "name": name,
+        "replicas": replicas,
+        "replica_memory": memory,
+        "replica_bytes": need(most),
+        "largest_batch": max(0, int((memory - most["fixed_bytes"]) // most["image_bytes"])) * replicas,
+        "fits": need(most) <= memory,
+        "hours": hours,
+        "total_hours": sum(hours.values()),
+    }

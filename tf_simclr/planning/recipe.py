@@ -1,0 +1,129 @@
+"""Which trainings a recipe stands for, from its settings and the shape of its data alone."""
+
+import dataclasses
+
+from tf_simclr import shipped
+from tf_simclr.config import FitConfig, ModelConfig
+from tf_simclr.errors import UsageError
+from tf_simclr.run_directory import RunDirectory
+from tf_simclr.stages import setup
+from tf_simclr.training.fit import Duration
+
+# Where to look in the settings, and which method's network is the teacher.
+_SECTIONS = {
+    "supervised": "supervised",
+    "finetune": "finetune",
+    "finetune_shipped": "finetune",
+    "self_distill": "distill",
+    "student": "student",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """The shape of the data.
+
+    Attributes:
+      images: training images.
+      labels: those of them whose label is used.
+      classes: 0 where there are no labels.
+      size: side of an image in pixels.
+      channels: 1 or 3.
+    """
+
+    images: int
+    labels: int
+    classes: int
+    size: int
+    channels: int
+
+    @classmethod
+    def of(cls, config, data=None):
+        """The shape that the settings state (`images`, `classes`), where they do, else that of the data.
+
+        Args:
+          config: a `Config`.
+          data: a `Data`, or None: then what the settings name is loaded, unless they state the shape.
+
+        Raises:
+          UsageError: the shape is stated without an image size; see also `load_data`.
+        """
+        if data is None and config.images:
+            if not config.model.image_size:
+                raise UsageError("--images, which states data instead of reading them, needs --image_size, got none; give it as well")
+            images, classes, size, channels = config.images, config.classes, config.model.image_size, config.model.channels or 3
+        else:
+            source = setup.find_data(setup.with_data_of(config, None), data).train
+            images, size, channels = len(source), source.size, source.channels
+            classes = 0 if source.labels is None else len(source.class_names)
+        limits = config.data
+        labels = images if classes else 0
+        if limits.labels_per_class:
+            labels = min(labels, limits.labels_per_class * classes)
+        elif limits.num_labels:
+            labels = min(labels, limits.num_labels)
+        elif limits.label_fraction:
+            labels = round(labels * limits.label_fraction)
+        return cls(images, labels, classes, size, channels)
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """One training of a recipe.
+
+    Attributes:
+      name: pretrain, or the method.
+      fit: its `FitConfig`.
+      spec: the resolved `ModelConfig`.
+      head_layers: head layers that its network has.
+      classes: 0 without a classifier.
+      steps: its duration.
+      teacher: (`ModelConfig`, head layers) of the network that it learns from, or None.
+    """
+
+    name: str
+    fit: FitConfig
+    spec: ModelConfig
+    head_layers: int
+    classes: int
+    steps: int
+    teacher: object = None
+
+    @property
+    def views(self):
+        """Views of an image in a step."""
+        return 2 if self.name == "pretrain" else 1
+
+
+def trainings(config, problem):
+    """Pretraining, and then the methods of `config.methods` that train by steps, where there are labels; in the order of a pipeline.
+
+    Args:
+      config: a `Config`.
+      problem: a `Problem`.
+
+    Returns:
+      A list of `Training`.
+    """
+    spec = setup.resolve(config.model, problem)
+    found = [_training("pretrain", config.pretrain, spec, spec.head_layers, 0, problem.images)]
+    teacher = (spec, config.finetune.selector)
+    for method in _SECTIONS if problem.classes else ():
+        if method not in config.method_names or (method == "student" and not config.has_student):
+            continue
+        fit = getattr(config, _SECTIONS[method])
+        own, taught = spec, None
+        selector, examples = fit.selector, problem.labels
+        if method == "finetune_shipped":
+            own = RunDirectory(shipped.locate(shipped.PREFIX + config.shipped)).spec()
+        if method in ("self_distill", "student"):
+            taught, examples = teacher, problem.images if fit.alpha > 0 else problem.labels
+            selector = teacher[1] if selector < 0 else selector
+        if method == "student":
+            own = dataclasses.replace(spec, width=fit.width or spec.width, depth=fit.depth or spec.depth)
+        found.append(_training(method, fit, own, selector, problem.classes, examples, taught))
+    return found
+
+
+def _training(name, fit, spec, head_layers, classes, examples, teacher=None):
+    return Training(name, fit, spec, head_layers, classes, Duration.of(fit, examples).total, teacher)

@@ -1,0 +1,56 @@
+"""What a recipe takes, before anyone trains: parameters, FLOPs, memory, steps, hours on accelerators. Nothing is allocated."""
+
+import pathlib
+
+import numpy as np
+
+from tf_simclr import durable
+from tf_simclr.data import from_arrays
+from tf_simclr.inspection.suggest import free_memory, measure
+from tf_simclr.planning.accelerators import ACCELERATORS
+from tf_simclr.planning.plan import on_accelerator, on_machine, plan_training
+from tf_simclr.planning.recipe import Problem, trainings
+from tf_simclr.planning.tables import accelerator_table, training_table
+from tf_simclr.stages import setup
+
+
+def run(config, data=None):
+    """Prints what pretraining and the methods of a recipe take and writes it to plan.json of `--run_dir` (runs/DATASET/plan).
+
+    With `--images` no data are read; with `--measure` a few training steps of the pretraining are timed here.
+
+    Returns:
+      dict: problem (see `planning.recipe.Problem`), utilisation, precision, trainings (see `planning.plan.plan_training`) and
+      accelerators (see `planning.plan.on_machine`).
+    """
+    config = setup.with_data_of(config, None)
+    problem = Problem.of(config, data)
+    precision = getattr(config, "precision", "float32")
+    found = trainings(config, problem)
+    rows = [plan_training(training, precision) for training in found]
+    machines = [on_accelerator(name, rows, config.utilisation, precision) for name in ACCELERATORS]
+    if config.measure:
+        machines.append(on_machine("this machine", rows, _speed_here(found[0], rows[0], config), free_memory()))
+    result = {
+        "problem": vars(problem),
+        "utilisation": config.utilisation,
+        "precision": precision,
+        "trainings": rows,
+        "accelerators": machines,
+    }
+    directory = pathlib.Path(config.run_dir or setup.default_home(config))
+    directory.mkdir(parents=True, exist_ok=True)
+    durable.write_json(directory / "plan.json", result)
+    print(f"{training_table(rows)}\n\n{accelerator_table(machines)}")
+    print(
+        f"\nHours at {config.utilisation:.0%} of the peak in {precision}; memory of a replica by estimate. In full: {directory}/plan.json"
+    )
+    return result
+
+
+def _speed_here(training, row, config):
+    """FLOP/s of the pretraining's steps on this machine."""
+    spec = training.spec
+    noise = np.random.default_rng(0).integers(0, 256, [16, spec.image_size, spec.image_size, spec.channels], np.uint8)
+    images_per_second, _, _ = measure(from_arrays(noise).train, spec.image_size, config)
+    return images_per_second * row["step_flops"]

@@ -1,0 +1,70 @@
+"""Inside .venv-tf221, for `preflight.py`: the training step of a recipe to serialised HLO, in DIRECTORY/step.hlo and facts.json.
+
+preflight_lower.py DIRECTORY TRAINING REPLICAS [flags of tf-simclr]
+"""
+
+import collections
+import json
+import pathlib
+import re
+import sys
+
+from tf_simclr import cli
+from tf_simclr.config import replace
+from tf_simclr.errors import UsageError
+
+# XLA leaves them out: they compute nothing and only raise errors.
+DROPPED = ("CheckNumerics", "Assert")
+
+
+def lower(directory, name, replicas, flags):
+    """Writes step.hlo (where the step lowers) and facts.json."""
+    config = cli.parse(flags)
+    cli.prepare()
+    import tensorflow as tf
+
+    from tf_simclr.planning.plan import describe
+    from tf_simclr.planning.recipe import Problem, trainings
+    from tf_simclr.planning.step import make_step
+    from tf_simclr.stages import setup
+
+    if config.model.image_size and not config.images:
+        config = replace(config, images=config.pretrain.batch_size)  # a step does not depend on how many there are
+    found = {training.name: training for training in trainings(config, Problem.of(config))}
+    if name not in found:
+        raise UsageError(
+            f"--training must be among those of the recipe, {', '.join(found)}, got {name!r}; give --classes for those with labels"
+        )
+    training = found[name]
+    precision = getattr(config, "precision", "float32")
+    tf.keras.mixed_precision.set_global_policy(precision)
+    setup.check_batch(training.fit, replicas)
+    batch_size = training.fit.batch_size // replicas
+    step, signature = make_step(training, batch_size)
+    facts = {"training": name, "batch_size": batch_size, "precision": precision, "network": describe(training.spec)}
+    facts |= lower_step(step, signature, directory)
+    (directory / "facts.json").write_text(json.dumps(facts))
+
+
+def lower_step(step, signature, directory):
+    """Writes step.hlo, where the step (a compiled `tf.function`) lowers, and returns a dict: ops (how many), dropped (those that XLA leaves
+    out, with their number) and not_lowered (names of operations that it cannot lower)."""
+    graph = step.get_concrete_function(*signature).graph.as_graph_def()
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    counts = collections.Counter(node.op for node in nodes)
+    facts = {"ops": len(nodes), "dropped": {op: counts[op] for op in DROPPED if counts[op]}, "not_lowered": []}
+    try:
+        hlo = step.experimental_get_compiler_ir(*signature)(stage="hlo_serialized", platform_name="CPU")
+        (directory / "step.hlo").write_bytes(hlo)
+    except ValueError as error:
+        # "Detected unsupported operations …: StringFormat (No registered 'StringFormat' OpKernel …), …"
+        facts["not_lowered"] = sorted(set(re.findall(r"(\w+) \(No registered", str(error)))) or [" ".join(str(error).split())[:300]]
+    return facts
+
+
+if __name__ == "__main__":
+    try:
+        lower(pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4:])
+    except UsageError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
