@@ -109,7 +109,7 @@ def trainings(config, problem):
     found = [_training("pretrain", config.pretrain, spec, spec.head_layers, 0, problem.images)]
     teacher = (spec, config.finetune.selector)
     for method in _SECTIONS if problem.classes else ():
-        if method not in config.method_names or (method == "student" and not config.has_student):
+        if method not in config.method_names or (method == "student" and not config.student.is_another):
             continue
         fit = getattr(config, _SECTIONS[method])
         own, taught = spec, None
@@ -120,7 +120,7 @@ def trainings(config, problem):
             taught, examples = teacher, problem.images if fit.alpha > 0 else problem.labels
             selector = teacher[1] if selector < 0 else selector
         if method == "student":
-            own = dataclasses.replace(spec, width=fit.width or spec.width, depth=fit.depth or spec.depth)
+            own = setup.student_spec(spec, fit)
         found.append(_training(method, fit, own, selector, problem.classes, examples, taught))
     return found
 

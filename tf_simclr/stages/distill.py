@@ -1,16 +1,12 @@
 """Distillation with unlabelled images: into the same architecture, or into another, usually smaller one (paper, section 2)."""
 
-import dataclasses
-
 import tensorflow as tf
 
 from tf_simclr import shipped
-from tf_simclr.config import RESNET, ModelConfig, check_architecture
 from tf_simclr.data.labels import draw_labels
 from tf_simclr.data.load import brief
 from tf_simclr.data.pipeline import LABELLED_STREAM
 from tf_simclr.errors import UsageError
-from tf_simclr.models.backbones import check_backbone
 from tf_simclr.run_directory import RunDirectory
 from tf_simclr.stages import replicas, setup
 from tf_simclr.stages.evaluate import finish_classifier
@@ -36,7 +32,7 @@ def run(config, data=None):
     data = setup.find_data(config, data, parent)
     teacher_spec, facts = setup.spec_of(parent, config), parent.facts()
     fit = config.student if config.student.is_another else config.distill
-    spec = _student_spec(teacher_spec, config.student)
+    spec = setup.student_spec(teacher_spec, config.student)
     selector = facts["selector"] if fit.selector < 0 else fit.selector
     setup.check_selector(selector, spec)
     if fit.init == "teacher" and selector != facts["selector"]:
@@ -80,16 +76,6 @@ def run(config, data=None):
         examples = len(data.train) if fit.alpha > 0 else len(labelled)
         train(model, fit, Duration.of(fit, examples), batches, sources, run, config)
     return finish_classifier(network, data, config, run, clock, labels=len(labelled))
-
-
-def _student_spec(spec, student):
-    """The student's architecture: its own backbone; or the teacher's, a ResNet with the student's depth and width."""
-    check_backbone(student)
-    if student.backbone:
-        ours = {name: getattr(ModelConfig, name) for name in RESNET}
-        return dataclasses.replace(spec, backbone=student.backbone, backbone_size=student.backbone_size, **ours)
-    check_architecture(student, spec.backbone, "student_")
-    return dataclasses.replace(spec, width=student.width or spec.width, depth=student.depth or spec.depth)
 
 
 def _pretrained(run):

@@ -14,7 +14,7 @@ from absl import logging
 
 import tf_simclr
 from tf_simclr import shipped
-from tf_simclr.config import DataConfig, ModelConfig, check_architecture, options, replace
+from tf_simclr.config import RESNET, DataConfig, ModelConfig, check_architecture, options, replace
 from tf_simclr.data import load_data
 from tf_simclr.data.load import brief, name_of
 from tf_simclr.data.pipeline import training_batches
@@ -160,6 +160,24 @@ def spec_of(parent, config):
                 f"--{field.name} must be that of {parent.path}, {theirs}, got {asked}; leave --{field.name} out, or pretrain with it"
             )
     return spec
+
+
+def student_spec(spec, student):
+    """The student's architecture: its own backbone; or the teacher's, a ResNet with the student's depth and width.
+
+    Args:
+      spec: the teacher's, a resolved `ModelConfig`.
+      student: a `StudentConfig`.
+
+    Raises:
+      UsageError: a backbone that is not known here, or settings of a ResNet beside one.
+    """
+    check_backbone(student)
+    if student.backbone:
+        ours = {name: getattr(ModelConfig, name) for name in RESNET}
+        return dataclasses.replace(spec, backbone=student.backbone, backbone_size=student.backbone_size, **ours)
+    check_architecture(student, spec.backbone, "student_")
+    return dataclasses.replace(spec, width=student.width or spec.width, depth=student.depth or spec.depth)
 
 
 def check_selector(selector, spec, flag="selector"):
