@@ -166,7 +166,9 @@ def resize_batch(images, size):
     if images.shape[1:3].as_list() == [size, size]:
         return images
     square = _central_square(images)
-    return tf.image.resize(square, [size, size], antialias=True)
+    # Resizing to the same size changes no value, but takes as long as decoding.
+    resized = tf.cond(tf.shape(square)[1] == size, lambda: square, lambda: tf.image.resize(square, [size, size], antialias=True))
+    return tf.ensure_shape(resized, [None, size, size, None])
 
 
 def _central_square(images):
