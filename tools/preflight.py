@@ -1,4 +1,4 @@
-"""Compiles the training step of a recipe for a TPU that you do not have, and says whether it fits and how long it takes at best.
+"""Compiles the training step of a recipe for a TPU that you do not have, and says whether it fits and about how long it takes.
 
     make preflight
     .venv/bin/python tools/preflight.py --flagfile=flags/imagenet/pipeline.flags --topology=v5e:2x2 --json preflight.json
@@ -63,10 +63,10 @@ def judge(facts, compiled, chip, share):
 
     Returns:
       dict: the facts; fits, memory (bytes of a device), needed (bytes; None where the compiler did not get that far), step_seconds (by
-      roofline), images_per_second, bound (what the roofline is limited by: compute or memory) and what the compiler said.
+      roofline: the longer of compute_seconds and memory_seconds), images_per_second and what the compiler said.
     """
     memory = chip.memory * share
-    result = {**facts, "memory": memory, "fits": False, "needed": None, "step_seconds": None, "images_per_second": None, "bound": None}
+    result = {**facts, "memory": memory, "fits": False, "needed": None, "step_seconds": None}
     if compiled is None:
         return result
     result |= compiled
@@ -79,13 +79,11 @@ def judge(facts, compiled, chip, share):
             result["memory"] = float(used[3]) * _UNITS[used[4]]
         return result
     needed = compiled["arguments"] + compiled["outputs"] - compiled["overwritten"] + compiled["temporaries"] + compiled["code"]
-    times = {
-        "compute": compiled["flops"] / (chip.peak(facts["precision"]) * share),
-        "memory": compiled["bytes"] / (chip.bandwidth * share),
-    }
-    bound = max(times, key=times.get)
-    result |= {"needed": needed, "fits": needed <= memory, "bound": bound, "step_seconds": times[bound]}
-    return result | {"images_per_second": facts["batch_size"] / times[bound]}
+    compute = compiled["flops"] / (chip.peak(facts["precision"]) * share)
+    moving = compiled["bytes"] / (chip.bandwidth * share)
+    result |= {"needed": needed, "fits": needed <= memory, "compute_seconds": compute, "memory_seconds": moving}
+    step = max(compute, moving)
+    return result | {"step_seconds": step, "images_per_second": facts["batch_size"] / step}
 
 
 def describe(result, topology):
@@ -93,15 +91,16 @@ def describe(result, topology):
     yield f"{result['training']}: {result['network']}; {result['batch_size']} images on one device of {topology}, {result['precision']}"
     if result["needed"] is not None:
         verdict = "fits" if result["fits"] else "does not fit"
-        yield f"memory     {result['needed'] / 1e9:.2f} of {result['memory'] / 1e9:.2f} GB: {verdict}"
+        yield f"memory     {result['needed'] / 1e9:.3g} of {result['memory'] / 1e9:.3g} GB: {verdict}"
     if result["step_seconds"] is not None:
         yield (
-            f"           {result['arguments'] / 1e9:.2f} weights, slots and batch, {result['temporaries'] / 1e9:.2f} temporaries,"
-            f" {result['code'] / 1e9:.2f} code"
+            f"           {result['arguments'] / 1e9:.3g} weights, slots and batch, {result['temporaries'] / 1e9:.3g} temporaries,"
+            f" {result['code'] / 1e9:.3g} code"
         )
-        yield f"work       {result['flops'] / 1e12:.2f} TFLOP, {result['bytes'] / 1e9:.1f} GB moved a step"
-        speed = f"{1000 * result['step_seconds']:.1f} ms a step, {result['images_per_second']:,.0f} images/s"
-        yield f"at best    {speed} on this device, bound by {result['bound']} (roofline)"
+        yield f"work       {result['flops'] / 1e12:.3g} TFLOP, {result['bytes'] / 1e9:.3g} GB moved a step"
+        compute, memory = (1000 * result[name] for name in ("compute_seconds", "memory_seconds"))
+        speed = f"{result['images_per_second']:,.0f} images/s on this device"
+        yield f"estimate   {speed}: {compute:.3g} ms of computing, {memory:.3g} ms of moving"
     dropped = ", ".join(f"{count} {op}" for op, count in result["dropped"].items()) or "none"
     yield f"ops        {result['ops']:,}; compiled to nothing: {dropped}; not lowered: {', '.join(result['not_lowered']) or 'none'}"
     if result.get("error") and result["needed"] is None:

@@ -66,7 +66,7 @@ def test_labels_in_use(limit, labels):
     assert Problem.of(stated(**{f"data__{name}": value for name, value in limit.items()})).labels == labels
 
 
-def test_a_step_is_three_times_forward_for_every_view_and_once_for_the_teacher():
+def test_a_step_is_three_times_forward_for_every_view_and_once_for_the_teacher(short_resnet):
     config = stated(methods="finetune,self_distill")
     pretrain, finetune, distill = (plan_training(t) for t in trainings(config, Problem.of(config)))
     assert pretrain["step_flops"] == 6 * pretrain["forward_flops"]
@@ -113,7 +113,7 @@ def test_the_command_prints_a_table_and_writes_it(tmp_path, capsys):
     assert plan["problem"] == {"images": 1281167, "labels": 12812, "classes": 1000, "size": 64, "channels": 3}
 
 
-def test_data_at_hand_and_this_machine(tmp_path):
+def test_data_at_hand_and_this_machine(tmp_path, short_resnet):
     result = tf_simclr.run(tiny.settings("plan", tmp_path, measure=True), tiny.data())
     assert result["problem"] == {"images": 96, "labels": 24, "classes": 3, "size": 16, "channels": 1}
     here = result["accelerators"][-1]

@@ -71,15 +71,13 @@ def test_memory_and_roofline_by_hand(preflight):
     chip, _ = preflight.check_topology("v5e:2x2")
     result = preflight.judge(FACTS, COMPILED, chip, 1)
     assert result["needed"] == 6.2e9 and result["memory"] == 16 * 2**30 and result["fits"]
-    assert result["step_seconds"] == pytest.approx(0.01) and result["bound"] == "compute"
+    assert result["step_seconds"] == result["compute_seconds"] == pytest.approx(0.01) and result["memory_seconds"] == pytest.approx(0.001)
     assert result["images_per_second"] == pytest.approx(3200)
     slow = preflight.judge(FACTS, {**COMPILED, "bytes": 819e8}, chip, 0.5)  # a device of half a chip
-    assert slow["step_seconds"] == pytest.approx(0.2) and slow["bound"] == "memory"
+    assert slow["step_seconds"] == slow["memory_seconds"] == pytest.approx(0.2)
     assert not preflight.judge(FACTS, {**COMPILED, "temporaries": 17e9}, chip, 1)["fits"]
     told = "\n".join(preflight.describe(result, "v5e:2x2"))
-    assert (
-        "6.20 of 17.18 GB: fits" in told and "3,200 images/s" in told and "compiled to nothing: 3 CheckNumerics; not lowered: none" in told
-    )
+    assert "6.2 of 17.2 GB: fits" in told and "3,200 images/s" in told and "compiled to nothing: 3 CheckNumerics; not lowered: none" in told
 
 
 def test_what_the_compiler_says_when_memory_runs_out(preflight):
@@ -87,7 +85,7 @@ def test_what_the_compiler_says_when_memory_runs_out(preflight):
     error = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 25.50G of 15.75G hbm. Exceeded hbm capacity by 9.75G."
     result = preflight.judge(FACTS, {"custom_calls": [], "error": error, "seconds": 1.0}, chip, 1)
     assert result["needed"] == 25.5 * 2**30 and result["memory"] == 15.75 * 2**30 and not result["fits"]
-    assert "27.38 of 16.91 GB: does not fit" in "\n".join(preflight.describe(result, "v5e:2x2"))
+    assert "27.4 of 16.9 GB: does not fit" in "\n".join(preflight.describe(result, "v5e:2x2"))
 
 
 def test_operations_that_do_not_lower_are_named(preflight):
@@ -157,7 +155,7 @@ def test_a_toy_step_that_prints_does_not_lower(tmp_path):
 @pytest.mark.slow
 @environments
 def test_a_real_step_is_compiled_for_a_tpu(tmp_path):
-    """Slow: the compiler of libtpu takes about a minute for the smallest ResNet."""
+    """Slow: the compiler of libtpu takes a minute for a small ResNet, more beside other work."""
     out = tmp_path / "found.json"
     recipe = ["--depth=10", "--width=0.25", "--stem=cifar2", "--batch_size=64", "--image_size=28", "--channels=1"]
     planned = plan_training(trainings(cli.parse(recipe), Problem(64, 0, 0, 28, 1))[0])
@@ -167,5 +165,5 @@ def test_a_real_step_is_compiled_for_a_tpu(tmp_path):
     assert found["fits"] and found["batch_size"] == 16 and found["devices"] == 4 and not found["not_lowered"]
     assert found["dropped"]["CheckNumerics"] > 10
     # What XLA counts includes what the plan counts, and not much more.
-    assert found["temporaries"] > 0 and 0.5 < found["flops"] / (16 * planned["step_flops"]) < 2
+    assert 0.5 < found["flops"] / (16 * planned["step_flops"]) < 2
     assert "images/s on this device" in told.stdout

@@ -1,7 +1,6 @@
 """What a network costs for one image, counted in its graph: no weight is allocated and nothing is computed."""
 
 import dataclasses
-import functools
 
 import tensorflow as tf
 
@@ -34,7 +33,6 @@ class Cost:
         return int(width * self.outputs * _BESIDE)
 
 
-@functools.cache
 @tf.autograph.experimental.do_not_convert
 def network_cost(spec, head_layers, num_classes=0):
     """The `Cost` of a `Network`.
