@@ -11,7 +11,6 @@ from tf_simclr import shipped
 from tf_simclr.config import ModelConfig
 from tf_simclr.export.saved_model import export_network
 
-LOADERS = ("hub", "tensorflow")
 SPEC = ModelConfig(depth=10, width=0.0625, stem="cifar2", image_size=12, channels=3, head_layers=2, head_width=6, head_dim=5)
 ENDPOINTS = {"initial_conv", "initial_max_pool", *(f"block_group{i}" for i in (1, 2, 3, 4)), "final_avg_pool"}
 RELEASED = ENDPOINTS | {"proj_head_input", "proj_head_output"}
@@ -56,19 +55,17 @@ def trained(network, images):
 
 
 @pytest.mark.parametrize("size", ["native", "wide"])
-@pytest.mark.parametrize("loader", LOADERS)
-def test_features_of_every_layer(loader, size, found, network, images):
+def test_features_of_every_layer(size, found, network, images):
     features = network(images[size])["features"]
     assert np.ptp(features[2], axis=0).max() > 1e-2, "all images alike: the test could not fail"
-    np.testing.assert_allclose(found[f"{loader}/{size}/default"], features[0], atol=1e-5)
+    np.testing.assert_allclose(found[f"{size}/default"], features[0], atol=1e-5)
     for selector, expected in enumerate(features):
-        np.testing.assert_allclose(found[f"{loader}/{size}/{selector}"], expected, atol=1e-5)
+        np.testing.assert_allclose(found[f"{size}/{selector}"], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", ["native", "wide"])
-@pytest.mark.parametrize("loader", LOADERS)
-def test_the_call_of_the_released_models(loader, size, found, network, images):
-    start = f"{loader}/{size}/released/"
+def test_the_call_of_the_released_models(size, found, network, images):
+    start = f"{size}/released/"
     seen = {name[len(start) :]: value for name, value in found.items() if name.startswith(start)}
     expected, whole = network.encoder.endpoints(images[size], training=False), network(images[size])
     assert set(expected) == ENDPOINTS and set(seen) == RELEASED | {"logits_sup"}
@@ -81,22 +78,21 @@ def test_the_shipped_encoder_has_a_projection_and_no_classes(found):
     assert set(found["shipped/names"]) == RELEASED
 
 
-@pytest.mark.parametrize("loader", LOADERS)
-def test_training_mode(loader, found, network, trained):
+def test_training_mode(found, network, trained):
     features, gradients, after = trained
-    assert found[f"{loader}/untouched"], "inference changed a variable"
-    np.testing.assert_allclose(found[f"{loader}/training"], features[2], atol=1e-4)
-    np.testing.assert_allclose(found[f"{loader}/released in training"], features[0], atol=1e-4)
-    assert sum(name.startswith(f"{loader}/after/") for name in found) == len(after)
+    assert found["untouched"], "inference changed a variable"
+    np.testing.assert_allclose(found["training"], features[2], atol=1e-4)
+    np.testing.assert_allclose(found["released in training"], features[0], atol=1e-4)
+    assert sum(name.startswith("after/") for name in found) == len(after)
     for i, (expected, variable) in enumerate(zip(after, network.variables)):
         assert variable.trainable == np.array_equal(expected, variable), "statistics move, and nothing else"
-        np.testing.assert_allclose(found[f"{loader}/after/{i}"], expected, atol=1e-5)
-        np.testing.assert_allclose(found[f"{loader}/after released/{i}"], expected, atol=1e-5)
-    assert sum(name.startswith(f"{loader}/gradient/") for name in found) == len(gradients)
+        np.testing.assert_allclose(found[f"after/{i}"], expected, atol=1e-5)
+        np.testing.assert_allclose(found[f"after released/{i}"], expected, atol=1e-5)
+    assert sum(name.startswith("gradient/") for name in found) == len(gradients)
     for i, expected in enumerate(gradients):
         scale = 0.0 if expected is None else np.abs(expected).max()
-        np.testing.assert_allclose(found[f"{loader}/gradient/{i}"], 0.0 if expected is None else expected, atol=1e-2 * scale + 1e-6)
-    assert found[f"{loader}/regularization_losses"] == 0
+        np.testing.assert_allclose(found[f"gradient/{i}"], 0.0 if expected is None else expected, atol=1e-2 * scale + 1e-6)
+    assert found["regularization_losses"] == 0
 
 
 @pytest.mark.parametrize("name, selector", [("plain", 0), ("frozen", 0), ("selector", 1), ("released", 0)])

@@ -27,27 +27,26 @@ def changed(before, variables):
     return np.array([not np.array_equal(old, v.numpy()) for old, v in zip(before, variables)])
 
 
-for name, load in (("hub", hub.load), ("tensorflow", tf.saved_model.load)):
-    model = load(export)
-    before = state(model.variables)
-    for size, batch in images.items():
-        found[f"{name}/{size}/default"] = model(batch)
-        for selector in range(3):
-            found[f"{name}/{size}/{selector}"] = model(batch, training=False, selector=selector)
-        found |= {f"{name}/{size}/released/{key}": value for key, value in model(batch, trainable=False).items()}
-    found[f"{name}/untouched"] = not changed(before, model.variables).any()
-    with tf.GradientTape() as tape:
-        features = model(x, training=True, selector=2)
-        loss = tf.reduce_sum(tf.square(features))
-    gradients = tape.gradient(loss, model.trainable_variables)
-    found[f"{name}/training"] = features
-    found |= {f"{name}/gradient/{i}": 0.0 if g is None else tf.convert_to_tensor(g) for i, g in enumerate(gradients)}
-    found |= {f"{name}/after/{i}": v.numpy() for i, v in enumerate(model.variables)}
-    for variable, value in zip(model.variables, before):
-        variable.assign(value)
-    found[f"{name}/released in training"] = model(x, trainable=True)["final_avg_pool"]
-    found |= {f"{name}/after released/{i}": v for i, v in enumerate(model.variables)}
-    found[f"{name}/regularization_losses"] = len(model.regularization_losses)
+model = hub.load(export)  # tf.saved_model.load, where the path is local
+before = state(model.variables)
+for size, batch in images.items():
+    found[f"{size}/default"] = model(batch)
+    for selector in range(3):
+        found[f"{size}/{selector}"] = model(batch, training=False, selector=selector)
+    found |= {f"{size}/released/{key}": value for key, value in model(batch, trainable=False).items()}
+found["untouched"] = not changed(before, model.variables).any()
+with tf.GradientTape() as tape:
+    features = model(x, training=True, selector=2)
+    loss = tf.reduce_sum(tf.square(features))
+gradients = tape.gradient(loss, model.trainable_variables)
+found["training"] = features
+found |= {f"gradient/{i}": 0.0 if g is None else tf.convert_to_tensor(g) for i, g in enumerate(gradients)}
+found |= {f"after/{i}": v.numpy() for i, v in enumerate(model.variables)}
+for variable, value in zip(model.variables, before):
+    variable.assign(value)
+found["released in training"] = model(x, trainable=True)["final_avg_pool"]
+found |= {f"after released/{i}": v for i, v in enumerate(model.variables)}
+found["regularization_losses"] = len(model.regularization_losses)
 found["shipped/names"] = np.array(sorted(hub.load(str(root / "shipped"))(tf.zeros([1, 28, 28, 1]), trainable=False)))
 
 for name, choice, trainable in (

@@ -153,6 +153,7 @@ def test_names_that_are_no_line_of_text_are_refused(name, tmp_path, work, refuse
     outcome("class names with control characters, line breaks or halves of characters, or twice: refused")
 
 
+@pytest.mark.slow
 def test_the_line_that_uses_an_export_is_safe_for_a_shell(trained, work, caplog, outcome):
     home = """a $(touch pwned) `touch pwned` "b" 'c' ; touch pwned & ! *? {d,e} $HOME -rf"""
     with caplog.at_level("INFO", logger="absl"):
