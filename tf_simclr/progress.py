@@ -1,14 +1,17 @@
 """How far a long pass over many items is."""
 
+import sys
 import time
 
 from absl import logging
 
-REPORT_EVERY = 10  # seconds
+REPORT_EVERY = 10  # seconds between lines of a log
+_DRAW_EVERY = 0.2  # seconds between changes of a bar
+_BAR = 30  # characters
 
 
 def with_progress(items, total, verb, what, count=lambda item: 1):
-    """The items; every ten seconds a line of the log says how many are left and how long they will take.
+    """The items. On a terminal a bar says how many are left and how long they will take, else a line of the log every ten seconds.
 
     Args:
       items: an iterable.
@@ -17,11 +20,18 @@ def with_progress(items, total, verb, what, count=lambda item: 1):
       count: how many an item stands for.
     """
     number, start = 0, time.monotonic()
-    said = start
+    said, bar = start, sys.stderr.isatty()
     for item in items:
         number, now = number + count(item), time.monotonic()
-        if now - said > REPORT_EVERY:
+        if now - said > (_DRAW_EVERY if bar else REPORT_EVERY):
             said = now
             left = (total / number - 1) * (now - start) / 60
-            logging.info("%s %s of %s %s, %.1f minutes left", verb, f"{number:,}", f"{total:,}", what, left)
+            line = f"{verb} {number:,} of {total:,} {what}, {left:.1f} minutes left"
+            if bar:
+                sys.stderr.write(f"\r\033[K[{'=' * (_BAR * number // total):{_BAR}}] {line}")
+                sys.stderr.flush()
+            else:
+                logging.info("%s", line)
         yield item
+    if bar and said > start:
+        sys.stderr.write("\r\033[K")  # what comes next begins on a clean line

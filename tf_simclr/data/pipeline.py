@@ -111,8 +111,10 @@ def plain_batches(source, *, spec, batch_size):
     parallel = {"num_parallel_calls": tf.data.AUTOTUNE}
     with tf.device("CPU:0"):
         if source.images is not None:
-            # Of one size, they are prepared together: one by one, small images would take longer than a small network.
-            batches = tf.data.Dataset.from_tensor_slices(source.images).batch(batch_size).map(prepare_all, **parallel)
+            # Of one size, they are taken and prepared together: one by one, small images would take longer than a small network.
+            images = tf.constant(source.images)
+            starts = tf.data.Dataset.range(0, len(source.images), batch_size)
+            batches = starts.map(lambda start: prepare_all(images[start : start + batch_size]), **parallel)
         else:
             keys = tf.data.Dataset.from_tensor_slices(source.storage.tensor(source.encoded))
             images = keys.map(lambda key: _read(key, source, spec), **parallel)
