@@ -226,7 +226,7 @@ class Config:
     run_dir: str = option("", "directory of this run (empty: runs/DATASET/STAGE)")
     from_run: str = option(
         "",
-        "run directory of the earlier stage, or pretrained:NAME for one that ships (fashion_mnist); predict and embed also take an export",
+        "run directory of the earlier stage, or pretrained:NAME for one that ships (fashion_mnist); predict, embed, demo: an export too",
         flag="from",
     )
     max_batch: int = option(1024, "an exported model refuses batches of more images", low=1)

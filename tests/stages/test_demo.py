@@ -241,7 +241,7 @@ def test_it_needs_an_export_a_free_port_and_its_packages(tmp_path, monkeypatch):
         with pytest.raises(UsageError, match=f"must be one that is free, got {port}"):
             demo._listen("127.0.0.1", port)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    with pytest.raises(UsageError, match=r"needs uvicorn, which is not installed; pip install 'tf-simclr\[demo\]'"):
+    with pytest.raises(UsageError, match=r"needs uvicorn, which is not installed; pip install fastapi uvicorn"):
         demo.run(settings)
 
 

@@ -9,6 +9,7 @@ from tf_simclr import durable, shipped
 from tf_simclr.config import Config, replace
 from tf_simclr.data import from_arrays, load_data
 from tf_simclr.errors import UsageError
+from tf_simclr.export.load import read_card
 from tf_simclr.run_directory import RunDirectory
 from tf_simclr.stages import setup
 
@@ -44,3 +45,22 @@ def test_what_cannot_be_done_with_it():
         tf_simclr.run(replace(tiny.settings("finetune", "x"), from_run="pretrained:nothing"), tiny.data())
     with pytest.raises(UsageError, match="needs --run_dir"):
         tf_simclr.run(replace(Config(), stage="export", from_run="pretrained:fashion_mnist"))
+
+
+def test_a_pipeline_that_starts_from_it_needs_no_pretraining(tmp_path):
+    whole = load_data(replace(Config(), data__dataset="fashion_mnist_8k").data)
+    test = whole.evaluation
+    data = from_arrays(whole.train.images[:500], whole.train.labels[:500], test.images[:100], test.labels[:100], whole.train.class_names)
+    settings = replace(Config(), stage="pipeline", methods="finetune_shipped", run_dir=str(tmp_path), data__labels_per_class=2)
+    result = tf_simclr.run(replace(settings, finetune__steps=2, finetune__batch_size=20), data)
+    assert [row["method"] for row in result["rows"]] == ["finetune_shipped"] and not (tmp_path / "pretrain").exists()
+    card = read_card(tmp_path / "export")
+    pretraining, finetuning = card["history"]
+    assert (pretraining["stage"], finetuning["stage"], pretraining["data"]["images"]) == ("pretrain", "finetune", 60_000)
+    given = {"dataset": "fashion_mnist_8k", "eval_on": "test", "labels_per_class": 2}
+    assert finetuning["settings"] == {"data": given, "finetune": {"steps": 2, "batch_size": 20}}
+    assert pretraining["settings"]["data"] == {"dataset": "idx", "eval_on": "test"}, "labels decide nothing there"
+    low, high = card["evaluation"]["interval"]
+    assert low < card["evaluation"]["top1"] < high and card["evaluation"]["split"] == "test"
+    with pytest.raises(UsageError, match="must name a run that ships, fashion_mnist, got 'nothing'"):
+        tf_simclr.run(replace(settings, shipped="nothing", run_dir=str(tmp_path / "other")), data)

@@ -5,24 +5,12 @@ import dataclasses
 from scipy.stats import binomtest
 
 from tf_simclr import shipped
-from tf_simclr.config import Config, sections, used_sections
+from tf_simclr.config import Config, used_settings
 from tf_simclr.evaluation.report import plain, table
 from tf_simclr.run_directory import RunDirectory, read_object
 
 NOT_STATED = "not stated"
-# Where files lay is nobody else's business; what the others say belongs to a whole pipeline.
-_LEFT_OUT = (
-    "run_dir",
-    "from_run",
-    "data_dir",
-    "unlabeled_dir",
-    "eval_data_dir",
-    "methods",
-    "label_seeds",
-    "tflite",
-    "license",
-    "data_license",
-)
+_LEFT_OUT = ("stage", "from_run", "data_dir", "unlabeled_dir", "eval_data_dir")  # said elsewhere; where files lay is nobody else's business
 _SCORES = ("images", "top1", "top5", "balanced_accuracy", "ece", "per_class")
 
 _USE = """```python
@@ -82,16 +70,13 @@ def _stages(run):
 
 
 def _changed(config):
-    """{section: {setting: value}} of what a stage read and what is not the default."""
-    used = ("", "data", "model", *used_sections(config.stage, bool(config.from_run), config.student.is_another))
-    own, standard = sections(config), sections(Config())
-    changed = {}
-    for name in used:
-        values, usual = dataclasses.asdict(own[name]), dataclasses.asdict(standard[name])
-        plain_values = {key: value for key, value in values.items() if not isinstance(value, dict) and key not in _LEFT_OUT}
-        different = {key: value for key, value in plain_values.items() if value != usual[key]}
+    """{section: {setting: value}} of what decided the result of a stage and is not the default; the top level is `run`."""
+    standard, changed = dataclasses.asdict(Config()), {}
+    for name, value in used_settings(config).items():
+        section, values, usual = (name, value, standard[name]) if isinstance(value, dict) else ("run", {name: value}, standard)
+        different = {key: x for key, x in values.items() if x != usual[key] and key not in _LEFT_OUT}
         if different:
-            changed[name or "run"] = different
+            changed.setdefault(section, {}).update(different)
     return changed
 
 
@@ -118,7 +103,7 @@ def to_markdown(card):
     name = architecture.get("backbone") or f"ResNet-{architecture['depth']}, width {architecture['width']:g}"
     lines += [
         f"{kind}: {plain(name)}{', selective kernels' if architecture['sk'] else ''}, {card['selector']} layers of the projection head,"
-        f" {card['parameters']:,} parameters; trained by SimCLRv2 with tf\\_simclr {card['versions']['tf_simclr']}.",
+        f" {card['parameters']:,} parameters; trained with tf\\_simclr {card['versions']['tf_simclr']}.",
         f"Input: {card['image_size']} x {card['image_size']} pixels, {'RGB' if card['channels'] == 3 else 'grey'};"
         " other sizes are resized.",
         "",

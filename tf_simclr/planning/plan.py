@@ -38,7 +38,8 @@ def plan_training(training, precision="float32", cost_of=network_cost):
 def describe(spec):
     """An architecture in a few words."""
     kernels = " SK" if spec.sk else ""
-    return f"ResNet-{spec.depth} ×{spec.width:g}{kernels}, {spec.image_size} px"
+    encoder = spec.backbone or f"ResNet-{spec.depth} ×{spec.width:g}{kernels}"
+    return f"{encoder}, {spec.backbone_size or spec.image_size} px"
 
 
 def on_accelerator(name, rows, utilisation, precision="float32"):

@@ -27,7 +27,7 @@ def run(config, data=None):
 
         from tf_simclr.demo import app
     except ModuleNotFoundError as error:
-        raise UsageError(f"--stage=demo needs {error.name}, which is not installed; pip install 'tf-simclr[demo]'") from error
+        raise UsageError(f"--stage=demo needs {error.name}, which is not installed; pip install fastapi uvicorn") from error
     from tf_simclr.demo.model import Model
 
     directory, parent = _find_export(config)
