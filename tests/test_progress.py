@@ -33,4 +33,4 @@ def test_lines_in_a_log(clock, monkeypatch, caplog):
     with caplog.at_level("INFO", logger="absl"):
         assert list(progress.with_progress("abcd", 4, "checked", "images")) == list("abcd")
     assert caplog.messages == ["checked 2 of 4 images, 0.2 minutes left", "checked 4 of 4 images, 0.0 minutes left"]
-    assert not progress.sys.stderr.getvalue()
+    assert "\r" not in progress.sys.stderr.getvalue()

@@ -73,7 +73,9 @@ def signatures(module, spec, class_names, limits):
         status = tf.where(finite, tf.where(inside, OK, OUT_OF_RANGE), NOT_FINITE)
         usable = tf.where((status == OK)[:, None, None, None], images, 0.0)
         usable, size = decode.convert_channels(usable, spec.channels), spec.image_size
-        return tf.ensure_shape(decode.resize_batch(usable, size), [None, size, size, spec.channels]), status
+        fits = (shape[1] == size) & (shape[2] == size)  # resizing would change no value, but take its time
+        squares = tf.cond(fits, lambda: usable, lambda: decode.resize_batch(usable, size))
+        return tf.ensure_shape(squares, [None, size, size, spec.channels]), status
 
     images = tf.TensorSpec([None, None, None, None], tf.float32, name="images")
     square = tf.TensorSpec([None, spec.image_size, spec.image_size, spec.channels], tf.float32, name="images")
