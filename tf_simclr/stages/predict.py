@@ -1,8 +1,9 @@
 """Classifies images, any folder of them, into a table."""
 
-import codecs
 import collections
 import csv
+import io
+import operator
 
 from absl import logging
 
@@ -32,16 +33,17 @@ def run(config, data=None):
         )
     source, directory = open_images(config, data), open_directory(config)
     path, clock = directory / FILE, setup.Clock()
-    classes, bad = collections.Counter(), 0
+    classes = collections.Counter()
     with durable.replacing(path) as file:
-        table = csv.writer(codecs.getwriter("utf-8")(file, "backslashreplace"), lineterminator="\n")
+        text = io.TextIOWrapper(file, "utf-8", "backslashreplace", newline="")
+        table = csv.writer(text, lineterminator="\n")
         table.writerow(["path", "class", "probability", "status"])
         for part in answers(model, source, ["probabilities"], config):
             rows = list(_rows(part, source, model.class_names))
             table.writerows(rows)
-            classes.update(row[1] for row in rows if row[3] == OK)
-            bad += sum(row[3] != OK for row in rows)
-    seconds = clock.seconds()
+            classes.update(map(operator.itemgetter(1), rows))
+        text.detach()  # flushes, and leaves the file to its owner
+    seconds, bad = clock.seconds(), classes.pop("", 0)
     for name, count in classes.most_common(_SHOWN):
         logging.info("%8s  %s", f"{count:,}", name)
     if len(classes) > _SHOWN:
