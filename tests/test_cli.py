@@ -12,8 +12,9 @@ import tf_simclr
 from tf_simclr import cli, stages
 from tf_simclr.cli_flags import FITS, PLAIN, USES, build_flags, flag_name, shared_fields
 from tf_simclr.cli_help import STAGE_HELP, help_text
-from tf_simclr.config import METHODS, STAGES, TFLITE_KINDS, Config, check, options, replace, sections
+from tf_simclr.config import METHODS, STAGES, TFLITE_KINDS, Config, replace, sections
 from tf_simclr.errors import Interrupted, NotFiniteError, StorageError, UsageError, WorkerLostError
+from tf_simclr.option import check, options
 
 ALL_FIELDS = [(section, field) for section, part in sections(Config()).items() for field in options(part)]
 

@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from tf_simclr.config import Config, from_json, options, replace, sections, to_json, used_settings
+from tf_simclr.config import Config, from_json, replace, sections, to_json, used_settings
 from tf_simclr.errors import UsageError
+from tf_simclr.option import options
 
 
 def test_every_option_explains_itself_and_has_a_default_of_its_own_type():

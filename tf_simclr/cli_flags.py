@@ -13,8 +13,9 @@ import difflib
 
 from absl import flags
 
-from tf_simclr.config import FITS, STUDENT, USES, Config, check, options, replace, sections, used_sections
+from tf_simclr.config import FITS, STUDENT, USES, Config, replace, sections, used_sections
 from tf_simclr.errors import UsageError
+from tf_simclr.option import check, options
 
 # Sections whose flags carry no prefix; the others belong to one way of training each.
 PLAIN = ("", "data", "model")

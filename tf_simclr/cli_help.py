@@ -3,7 +3,8 @@
 import textwrap
 
 from tf_simclr.cli_flags import FITS, PLAIN, build_flags, flag_name, shared_fields
-from tf_simclr.config import Config, options, sections
+from tf_simclr.config import Config, sections
+from tf_simclr.option import options
 
 STAGE_HELP = {
     "inspect": ("look at a data set before training: what it holds, what is wrong, what fits it", "--stage=inspect --data_dir=DIR"),

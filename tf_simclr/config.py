@@ -8,11 +8,11 @@ Sources of the defaults: the SimCLRv2 paper (arXiv 2006.10029), sections 3 and 4
 
 import dataclasses
 import json
-import math
-import re
 import typing
 
+from tf_simclr.combinations import check_architecture, check_augment, check_tpu
 from tf_simclr.errors import UsageError
+from tf_simclr.option import check, option, options
 
 STAGES = (
     *("inspect", "preview", "pretrain", "linear_eval", "finetune", "distill"),
@@ -21,23 +21,7 @@ STAGES = (
 METHODS = ("supervised", "linear_eval", "finetune", "finetune_shipped", "self_distill", "student")
 TFLITE_KINDS = ("float32", "float16", "int8")
 DEPTHS = (10, 18, 34, 50, 101, 152, 200)
-RESNET = ("depth", "width", "sk", "stem")  # what describes our ResNets, and no other backbone
 STUDENT = ("backbone", "backbone_size", "depth", "width")  # what makes a student another architecture than its teacher
-
-
-def option(default, help, *, choices=None, low=None, high=None, above=None, flag=None):
-    """A dataclass field with what the command line and the validation need to know about it.
-
-    Args:
-      default: the default value; its annotation gives the type.
-      help: one sentence for `--help`.
-      choices: the values allowed, for names and enumerations.
-      low, high: inclusive bounds.
-      above: exclusive lower bound.
-      flag: the flag's name, when it cannot be the field's name.
-    """
-    metadata = {"help": help, "choices": choices, "low": low, "high": high, "above": above, "flag": flag}
-    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -319,11 +303,6 @@ def _names(text):
     return tuple(n for n in text.replace(" ", "").split(",") if n)
 
 
-def options(section):
-    """The fields of a section (instance or class) that a user can set, in order."""
-    return [f for f in dataclasses.fields(section) if "help" in f.metadata]
-
-
 def sections(config):
     """The sections of a configuration by name; the top level is ''."""
     named = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if dataclasses.is_dataclass(f.type)}
@@ -332,6 +311,7 @@ def sections(config):
 
 # The sections of training settings, and those that each stage reads; where there are two, `used_sections` chooses.
 FITS = tuple(f.name for f in dataclasses.fields(Config) if dataclasses.is_dataclass(f.type) and f.name not in ("data", "model"))
+_OF_A_PIPELINE = tuple(name for name in FITS if name != "embed")
 USES = {
     "inspect": ("pretrain",),
     "preview": ("pretrain",),
@@ -344,8 +324,8 @@ USES = {
     "embed": ("embed",),
     "export": (),
     "demo": (),
-    "pipeline": tuple(name for name in FITS if name != "embed"),
-    "plan": tuple(name for name in FITS if name != "embed"),
+    "pipeline": _OF_A_PIPELINE,
+    "plan": _OF_A_PIPELINE,
 }
 # Settings that change how a run goes on, not what it ends with; and those that only some stages read.
 _FREE = (
@@ -383,66 +363,6 @@ def used_settings(config):
     if config.stage == "pretrain":
         settings["data"] = {name: value for name, value in settings["data"].items() if name not in _LABELS}
     return settings
-
-
-def check(field, value, prefix=""):
-    """Raises UsageError when a value is outside its field's type, choices or bounds; `prefix` goes before the name."""
-    name = prefix + (field.metadata["flag"] or field.name)
-    allowed = (int, float) if field.type is float else field.type
-    if not isinstance(value, allowed) or (isinstance(value, bool) and field.type is not bool):
-        raise UsageError(f"{name} must be {field.type.__name__}, got {value!r}")
-    if field.type is float and not math.isfinite(value):
-        raise UsageError(f"{name} must be a finite number, got {value}")
-    m = field.metadata
-    if m["choices"] is not None and value not in m["choices"]:
-        raise UsageError(f"{name} must be one of {', '.join(map(str, m['choices']))}, got {value!r}")
-    bounds = (("low", "at least", lambda b: value >= b), ("high", "at most", lambda b: value <= b), ("above", "above", lambda b: value > b))
-    for key, words, holds in bounds:
-        if m[key] is not None and not holds(m[key]):
-            raise UsageError(f"{name} must be {words} {m[key]}, got {value}")
-
-
-def check_augment(section, name):
-    """Raises UsageError where a `FinetuneConfig` names a policy and also says by itself what follows crop and flip."""
-    for chance in ("jitter", "grey", "blur"):
-        if section.augment != "custom" and getattr(section, chance):
-            raise UsageError(
-                f"{name}_augment={section.augment} says all that follows crop and flip, so that {name}_{chance} must be 0, got"
-                f" {getattr(section, chance)}; give --{name}_{chance}=0, or leave --{name}_augment out"
-            )
-
-
-def check_architecture(section, backbone, prefix=""):
-    """Raises UsageError where a `ModelConfig` or `StudentConfig` describes our ResNet beside another backbone."""
-    for field in options(section):
-        if backbone and field.name in RESNET and (value := getattr(section, field.name)) != field.default:
-            name = prefix + field.name
-            raise UsageError(
-                f"--{name} describes our ResNet and must stay {field.default} with the backbone {backbone}, got {value};"
-                f" leave it out, or say --{name}={field.default} after a flag file that gives it"
-            )
-
-
-_TPU = r"local|grpc://[\w.\-\[\]:]+:\d+|[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
-
-
-def check_tpu(config):
-    """Raises UsageError where `tpu` is missing, malformed or unused, or a remote TPU would have to reach files of this machine."""
-    if config.tpu and not re.fullmatch(_TPU, config.tpu):
-        raise UsageError(f"tpu must be local, a name as my-tpu, or an address as grpc://10.0.0.2:8470, got {config.tpu!r}; mend --tpu")
-    if config.strategy == "tpu" and not config.tpu:
-        raise UsageError("strategy tpu needs tpu, got none; give --tpu=local on a TPU VM, else the TPU's name or grpc:// address")
-    if config.tpu and not config.on_tpu:
-        raise UsageError(f"tpu needs strategy tpu or auto, got {config.strategy}; drop --tpu or --strategy")
-    if not config.on_tpu or config.tpu == "local":
-        return
-    places = {name: getattr(config.data, name) for name in ("data_dir", "unlabeled_dir", "eval_data_dir")}
-    for name, path in {**places, "run_dir": config.run_dir or "runs/"}.items():
-        if path and not path.startswith("gs://"):
-            raise UsageError(
-                f"a remote TPU sees no file of this machine, so that {name} must be gs://…, got {path}; give that, or run on the"
-                " TPU VM with --tpu=local"
-            )
 
 
 def replace(config, **changes):

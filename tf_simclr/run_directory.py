@@ -23,8 +23,9 @@ import time
 import numpy as np
 
 from tf_simclr import durable, lock
-from tf_simclr.config import Config, ModelConfig, check, from_dict, options, used_settings
+from tf_simclr.config import Config, ModelConfig, from_dict, used_settings
 from tf_simclr.errors import UsageError
+from tf_simclr.option import check, options
 
 # An example of everything in config.json: another kind of value is refused. Label indices and parent may also be null.
 _EXAMPLE = {

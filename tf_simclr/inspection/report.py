@@ -2,7 +2,8 @@
 
 import shlex
 
-from tf_simclr.config import DataConfig, ModelConfig, options
+from tf_simclr.config import DataConfig, ModelConfig
+from tf_simclr.option import options
 
 _LABELS_PER_CLASS = 10
 _CLASSES_SHOWN = 20

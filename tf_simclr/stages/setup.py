@@ -14,7 +14,8 @@ from absl import logging
 
 import tf_simclr
 from tf_simclr import shipped
-from tf_simclr.config import RESNET, DataConfig, ModelConfig, check_architecture, options, replace
+from tf_simclr.combinations import RESNET, check_architecture
+from tf_simclr.config import DataConfig, ModelConfig, replace
 from tf_simclr.data import load_data
 from tf_simclr.data.load import brief, name_of
 from tf_simclr.data.pipeline import training_batches
@@ -22,6 +23,7 @@ from tf_simclr.errors import UsageError
 from tf_simclr.models.backbones import check_backbone
 from tf_simclr.models.network import Network
 from tf_simclr.models.resnet import stem_for
+from tf_simclr.option import options
 from tf_simclr.run_directory import RunDirectory, write_quarantine
 from tf_simclr.stages import replicas
 from tf_simclr.training.checkpoints import restore_network

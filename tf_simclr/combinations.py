@@ -1,0 +1,50 @@
+"""Settings that each are good and do not go together. Their owners in `config.py` ask here when they are made."""
+
+import re
+
+from tf_simclr.errors import UsageError
+from tf_simclr.option import options
+
+RESNET = ("depth", "width", "sk", "stem")  # what describes our ResNets, and no other backbone
+# local, an address, or the name of a TPU.
+_TPU = r"local|grpc://[\w.\-\[\]:]+:\d+|[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
+
+
+def check_augment(section, name):
+    """Raises UsageError where a `FinetuneConfig` names a policy and also says by itself what follows crop and flip."""
+    for chance in ("jitter", "grey", "blur"):
+        if section.augment != "custom" and getattr(section, chance):
+            raise UsageError(
+                f"{name}_augment={section.augment} says all that follows crop and flip, so that {name}_{chance} must be 0, got"
+                f" {getattr(section, chance)}; give --{name}_{chance}=0, or leave --{name}_augment out"
+            )
+
+
+def check_architecture(section, backbone, prefix=""):
+    """Raises UsageError where a `ModelConfig` or `StudentConfig` describes our ResNet beside another backbone."""
+    for field in options(section):
+        if backbone and field.name in RESNET and (value := getattr(section, field.name)) != field.default:
+            name = prefix + field.name
+            raise UsageError(
+                f"--{name} describes our ResNet and must stay {field.default} with the backbone {backbone}, got {value};"
+                f" leave it out, or say --{name}={field.default} after a flag file that gives it"
+            )
+
+
+def check_tpu(config):
+    """Raises UsageError where `tpu` is missing, malformed or unused, or a remote TPU would have to reach files of this machine."""
+    if config.tpu and not re.fullmatch(_TPU, config.tpu):
+        raise UsageError(f"tpu must be local, a name as my-tpu, or an address as grpc://10.0.0.2:8470, got {config.tpu!r}; mend --tpu")
+    if config.strategy == "tpu" and not config.tpu:
+        raise UsageError("strategy tpu needs tpu, got none; give --tpu=local on a TPU VM, else the TPU's name or grpc:// address")
+    if config.tpu and not config.on_tpu:
+        raise UsageError(f"tpu needs strategy tpu or auto, got {config.strategy}; drop --tpu or --strategy")
+    if not config.on_tpu or config.tpu == "local":
+        return
+    places = {name: getattr(config.data, name) for name in ("data_dir", "unlabeled_dir", "eval_data_dir")}
+    for name, path in {**places, "run_dir": config.run_dir or "runs/"}.items():
+        if path and not path.startswith("gs://"):
+            raise UsageError(
+                f"a remote TPU sees no file of this machine, so that {name} must be gs://…, got {path}; give that, or run on the"
+                " TPU VM with --tpu=local"
+            )
