@@ -94,7 +94,7 @@ def to_markdown(card):
     """The card as Markdown.
 
     Args:
-      card: what `saved_model.export_network` writes as JSON: network, class_names, image_size, channels, selector, parameters, limits,
+      card: what `saved_model.export_network` writes as JSON: class_names, image_size, channels, selector, parameters, limits,
         and, where the network came from a run, what `describe` returns.
     """
     lines = [f"# {plain(card.get('run', 'A network of tf_simclr'))}", ""]
@@ -130,7 +130,7 @@ def _history(card):
         labels = "" if stage["labels"] is None else f"{stage['labels']:,}"
         rows.append([stage["stage"], source, f"{data['images']:,}" if data else "", labels, data.get("fingerprint", "")[:16]])
         given = {f"{s}.{k}" if s != "run" else k: v for s, values in stage["settings"].items() for k, v in values.items()}
-        settings += [f"- {stage['stage']}: " + plain(", ".join(f"{name} {value}" for name, value in given.items())) or "defaults"]
+        settings.append(f"- {stage['stage']}: " + plain(", ".join(f"{name} {value}" for name, value in given.items()) or "none"))
     return [
         *("## Training", ""),
         *table(["stage", "data", "images", "labels used", "fingerprint"], rows),
