@@ -21,7 +21,6 @@ def lower(directory, name, replicas, flags):
     """Writes step.hlo (where the step lowers) and facts.json."""
     config = cli.parse(flags)
     cli.prepare()
-    import tensorflow as tf
 
     from tf_simclr.planning.plan import describe
     from tf_simclr.planning.recipe import Problem, trainings
@@ -36,12 +35,10 @@ def lower(directory, name, replicas, flags):
             f"--training must be among those of the recipe, {', '.join(found)}, got {name!r}; give --classes for those with labels"
         )
     training = found[name]
-    precision = getattr(config, "precision", "float32")
-    tf.keras.mixed_precision.set_global_policy(precision)
     setup.check_batch(training.fit, replicas)
     batch_size = training.fit.batch_size // replicas
     step, signature = make_step(training, batch_size)
-    facts = {"training": name, "batch_size": batch_size, "precision": precision, "network": describe(training.spec)}
+    facts = {"training": name, "batch_size": batch_size, "precision": "float32", "network": describe(training.spec)}
     facts |= lower_step(step, signature, directory)
     (directory / "facts.json").write_text(json.dumps(facts))
 

@@ -7,21 +7,20 @@ _SLOTS = {"lars": 1, "sgd": 1, "adamw": 2, "lamb": 2}
 _BACKWARD = 3  # a training step takes three times the forward pass: forward, and the gradients of activations and of weights
 
 
-def plan_training(training, precision="float32", cost_of=network_cost):
+def plan_training(training, precision="float32"):
     """What a `Training` takes, whatever it runs on.
 
     Args:
       training: a `Training`.
       precision: float32, mixed_bfloat16 or mixed_float16.
-      cost_of: `network_cost`, or one that remembers.
 
     Returns:
       dict: name, network, parameters, forward_flops (of one image, one view), step_flops (of one image: all views, forward and backward,
       and a teacher's forward pass), batch_size, steps, fixed_bytes (weights, gradients, optimizer slots, teacher), image_bytes
       (activations of one image in a step).
     """
-    cost = cost_of(training.spec, training.head_layers, training.classes)
-    taught = cost_of(*training.teacher, training.classes) if training.teacher else None
+    cost = network_cost(training.spec, training.head_layers, training.classes)
+    taught = network_cost(*training.teacher, training.classes) if training.teacher else None
     return {
         "name": training.name,
         "network": describe(training.spec),

@@ -1,6 +1,5 @@
 """What a recipe takes, before anyone trains: parameters, FLOPs, memory, steps, hours on accelerators. Nothing is allocated."""
 
-import functools
 import pathlib
 
 import numpy as np
@@ -9,7 +8,6 @@ from tf_simclr import durable
 from tf_simclr.data import from_arrays
 from tf_simclr.inspection.suggest import free_memory, measure
 from tf_simclr.planning.accelerators import ACCELERATORS
-from tf_simclr.planning.cost import network_cost
 from tf_simclr.planning.plan import on_accelerator, on_machine, plan_training
 from tf_simclr.planning.recipe import Problem, trainings
 from tf_simclr.planning.tables import accelerator_table, training_table
@@ -27,10 +25,9 @@ def run(config, data=None):
     """
     config = setup.with_data_of(config, None)
     problem = Problem.of(config, data)
-    precision = getattr(config, "precision", "float32")
+    precision = "float32"  # of every step, as long as no setting says otherwise
     found = trainings(config, problem)
-    cost_of = functools.cache(network_cost)  # trainings share networks
-    rows = [plan_training(training, precision, cost_of) for training in found]
+    rows = [plan_training(training, precision) for training in found]
     machines = [on_accelerator(name, rows, config.utilisation, precision) for name in ACCELERATORS]
     if config.measure:
         machines.append(on_machine("this machine", rows, _speed_here(found[0], rows[0], config), free_memory()))
