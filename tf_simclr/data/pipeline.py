@@ -1,6 +1,7 @@
 """From a source to batches of views, by position: the one way in which images reach a model."""
 
 import dataclasses
+import os
 
 import tensorflow as tf
 
@@ -10,6 +11,8 @@ from tf_simclr.data.decode import match_channels
 from tf_simclr.data.order import example_at
 
 LABELLED_STREAM = 1
+THREADS = os.cpu_count() or 1  # that prepare images for a pass without training
+AHEAD = 2  # batches that are made while another one is used
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +111,7 @@ def plain_batches(source, *, spec, batch_size):
     def prepare_all(images):
         return decode.resize_batch(tf.cast(match_channels(images, spec.channels), tf.float32) * (1.0 / 255.0), spec.image_size)
 
-    parallel = {"num_parallel_calls": tf.data.AUTOTUNE}
+    parallel = {"num_parallel_calls": THREADS}
     with tf.device("CPU:0"):
         if source.images is not None:
             # Of one size, they are taken and prepared together: one by one, small images would take longer than a small network.
@@ -119,7 +122,14 @@ def plain_batches(source, *, spec, batch_size):
             keys = tf.data.Dataset.from_tensor_slices(source.storage.tensor(source.encoded))
             images = keys.map(lambda key: _read(key, source, spec), **parallel)
             batches = images.map(prepare, **parallel).batch(batch_size)
-    return batches.prefetch(tf.data.AUTOTUNE)
+    return untuned(batches.prefetch(AHEAD))
+
+
+def untuned(dataset):
+    """The dataset without a tuner, which looks again after ever longer pauses, and is waited for when a pass ends: 4.9 s were seen."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def _joined(x):

@@ -1,14 +1,10 @@
 """Images read so that a bad one harms no other: in an exported model, and where every image gets an answer, bad ones as well."""
 
-import os
-
 import numpy as np
 import tensorflow as tf
 
 from tf_simclr.data import decode
-from tf_simclr.data.pipeline import plain_batches
-
-_AHEAD = 2  # batches that are read at once while another one is used
+from tf_simclr.data.pipeline import AHEAD, THREADS, plain_batches, untuned
 
 
 def squares_of(items, places, count, read_one, spec, threads):
@@ -71,7 +67,7 @@ def tolerant_batches(source, *, spec, batch_size, limits):
     """
     if source.images is not None:
         return plain_batches(source, spec=spec, batch_size=batch_size).map(lambda images: (images, tf.ones(tf.shape(images)[:1], tf.bool)))
-    storage, threads = source.storage, os.cpu_count() or 1
+    storage = source.storage
 
     def has_size(numbers):
         return np.array([_size_is_allowed(storage, source.encoded[number], limits) for number in numbers])
@@ -83,13 +79,13 @@ def tolerant_batches(source, *, spec, batch_size, limits):
         # Python, for TensorFlow has no operation that asks a file for its size; once for a batch.
         allowed = tf.ensure_shape(tf.numpy_function(has_size, [numbers], tf.bool, stateful=False), [None])
         places = tf.where(allowed)[:, 0]
-        return squares_of(tf.gather(keys, places), places, tf.size(numbers, tf.int64), read_one, spec, threads)
+        return squares_of(tf.gather(keys, places), places, tf.size(numbers, tf.int64), read_one, spec, THREADS)
 
     with tf.device("CPU:0"):
         keys = tf.data.Dataset.from_tensor_slices(storage.tensor(source.encoded)).batch(batch_size)
         numbers = tf.data.Dataset.range(len(source)).batch(batch_size)
-        read = tf.data.Dataset.zip((numbers, keys)).map(tf.autograph.experimental.do_not_convert(read_batch), num_parallel_calls=_AHEAD)
-    return read.prefetch(1)
+        read = tf.data.Dataset.zip((numbers, keys)).map(tf.autograph.experimental.do_not_convert(read_batch), num_parallel_calls=AHEAD)
+    return untuned(read.prefetch(1))
 
 
 def _size_is_allowed(storage, key, limits):
