@@ -1,4 +1,4 @@
-"""Encoded images to the network's input inside an exported model: each within its bounds, and a bad one harms no other."""
+"""Images to the network's input inside an exported model: each within its bounds, and a bad one harms no other."""
 
 import dataclasses
 
@@ -8,6 +8,9 @@ from tf_simclr.data import decode
 from tf_simclr.data.tolerant import run_once, squares_of, without_errors
 
 OK = "ok"
+NOT_FINITE = "pixels must be finite, got NaN or infinity"
+OUT_OF_RANGE = "pixels must be in [0, 1], got others; divide bytes by 255"
+_SLACK = 0.01  # what resizing may leave beside [0, 1]
 _THREADS = 16  # that decode one request's images
 
 
@@ -20,7 +23,41 @@ class Limits:
     max_bytes: int = 100_000_000
 
 
-def read_all(encoded, spec, limits):
+def take_pixels(images, spec, limits):
+    """Resizes a batch of images that are pixels already.
+
+    Args:
+      images: float32 [n, H, W, 1 or 3] in [0, 1].
+      spec: a resolved `ModelConfig`.
+      limits: a `Limits`.
+
+    Returns:
+      squares: float32 [n, S, S, C] in [0, 1]; black where the image is bad.
+      status: string [n], "ok" or what is required of the image.
+
+    Raises:
+      tf.errors.InvalidArgumentError: too many images or pixels, none, or another number of channels (when the operation runs).
+    """
+    shape = tf.shape(images)
+    pixels = tf.cast(shape[1], tf.int64) * tf.cast(shape[2], tf.int64)
+    checks = [
+        _batch_is_allowed(images, limits),
+        tf.debugging.Assert(
+            (pixels > 0) & (pixels <= limits.max_pixels),
+            [f"images must have 1 to {limits.max_pixels} pixels, got height and width", shape[1:3]],
+        ),
+        tf.debugging.Assert((shape[3] == 1) | (shape[3] == 3), ["images must have 1 or 3 channels, got", shape[3]]),
+    ]
+    with tf.control_dependencies(checks):
+        images = tf.identity(images)
+    finite = tf.reduce_all(tf.math.is_finite(images), axis=[1, 2, 3])
+    inside = tf.reduce_all((images >= -_SLACK) & (images <= 1 + _SLACK), axis=[1, 2, 3])
+    status = tf.where(finite, tf.where(inside, OK, OUT_OF_RANGE), NOT_FINITE)
+    usable = decode.convert_channels(tf.where((status == OK)[:, None, None, None], images, 0.0), spec.channels)
+    return decode.resize_batch(usable, spec.image_size), status
+
+
+def read_files(encoded, spec, limits):
     """Decodes a batch of encoded images, in parallel.
 
     Args:
@@ -29,9 +66,13 @@ def read_all(encoded, spec, limits):
       limits: a `Limits`.
 
     Returns:
-      squares: float32 [n, S, S, C] in [0, 1]; black where the image is bad.
-      status: string [n], "ok" or what is required of the image.
+      squares, status: as of `take_pixels`.
+
+    Raises:
+      tf.errors.InvalidArgumentError: too many images (when the operation runs).
     """
+    with tf.control_dependencies([_batch_is_allowed(encoded, limits)]):
+        encoded = tf.identity(encoded)
     wrong_size, wrong_kind, damaged = (
         f"must have 1 to {limits.max_bytes} bytes",
         "must be a JPEG, PNG, GIF or BMP image",
@@ -47,6 +88,11 @@ def read_all(encoded, spec, limits):
     )
     status = tf.where(sized, tf.where(known, tf.where(whole, OK, damaged), wrong_kind), wrong_size)
     return tf.ensure_shape(squares, [None, spec.image_size, spec.image_size, spec.channels]), status
+
+
+def _batch_is_allowed(batch, limits):
+    count = tf.shape(batch)[0]
+    return tf.debugging.Assert(count <= limits.max_batch, [f"a batch must have at most {limits.max_batch} images, got", count])
 
 
 def _read_some(encoded, readable, spec, limits):
