@@ -38,13 +38,13 @@ def shorten(monkeypatch):
         monkeypatch.setitem(resnet.LAYOUTS, depth, (block, (1,)))
 
 
-def scattered_network(spec, head_layers=0, classes=3):
+def scattered_network(spec, head_layers=0, classes=3, precision="float32"):
     """A `Network` away from the start, where residual branches and logits are zero, but with statistics that leave the ReLUs alive."""
     import tensorflow as tf
 
     from tf_simclr.stages.setup import build_network
 
-    network = build_network(spec, head_layers, classes, seed=0)
+    network = build_network(spec, head_layers, classes, 0, precision)
     for i, v in enumerate(network.variables):
         low, high = (0.2, 0.6) if "moving_variance" in v.name else (-0.3, 0.3)
         kept = 0.0 if "moving" in v.name else v

@@ -31,6 +31,21 @@ def check_architecture(section, backbone, prefix=""):
             )
 
 
+def check_compute(config):
+    """Raises UsageError for a precision, or a place where views are made, that an optimizer or a policy does not go with."""
+    for name in ("pretrain", "supervised", "finetune", "distill", "student"):
+        if config.precision == "mixed_float16" and getattr(config, name).optimizer == "lamb":
+            raise UsageError(
+                f"precision mixed_float16 scales the loss, which {name}_optimizer=lamb of Addons does not go with;"
+                " give --precision=mixed_bfloat16, or another optimizer"
+            )
+        if config.augment_on == "device" and getattr(config, name).augment == "randaugment" and (config.jit or config.on_tpu):
+            raise UsageError(
+                f"{name}_augment=randaugment cannot be compiled, got augment_on device {'and jit' if config.jit else 'on a TPU'};"
+                " give --augment_on=host"
+            )
+
+
 def check_tpu(config):
     """Raises UsageError where `tpu` is missing, malformed or unused, or a remote TPU would have to reach files of this machine."""
     if config.tpu and not re.fullmatch(_TPU, config.tpu):

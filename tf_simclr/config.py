@@ -10,7 +10,7 @@ import dataclasses
 import json
 import typing
 
-from tf_simclr.combinations import check_architecture, check_augment, check_tpu
+from tf_simclr.combinations import check_architecture, check_augment, check_compute, check_tpu
 from tf_simclr.errors import UsageError
 from tf_simclr.option import check, option, options
 
@@ -19,6 +19,7 @@ STAGES = (
     *("evaluate", "predict", "embed", "export", "demo", "pipeline", "plan"),
 )
 METHODS = ("supervised", "linear_eval", "finetune", "finetune_shipped", "self_distill", "student")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 TFLITE_KINDS = ("float32", "float16", "int8")
 DEPTHS = (10, 18, 34, 50, 101, 152, 200)
 STUDENT = ("backbone", "backbone_size", "depth", "width")  # what makes a student another architecture than its teacher
@@ -228,6 +229,14 @@ class Config:
     tpu: str = option("", "local on a TPU VM, or a remote TPU's name or grpc:// address")
     tpu_zone: str = option("", "zone of a TPU that is given by name (empty: this machine's)")
     gcp_project: str = option("", "project of a TPU that is given by name (empty: this machine's)")
+    precision: str = option(
+        "float32",
+        "what a training computes in; weights, losses and BatchNorm's statistics stay float32, and so does all that is not training",
+        choices=PRECISIONS,
+    )
+    augment_on: str = option("host", "make views while the device trains, or in the train step", choices=("host", "device"))
+    jit: bool = option(False, "compile the whole train step with XLA; on a CPU it is slower more often than not")
+    steps_per_execution: int = option(1, "steps between two looks at signals, checkpoints and the progress bar", low=1)
     eval_batch_size: int = option(500, "images per step when nothing is trained", low=1)
     methods: str = option(
         "supervised,linear_eval,finetune,self_distill,student",
@@ -274,6 +283,7 @@ class Config:
                     raise UsageError(f"{setting} must be among {', '.join(known)}, got {name!r}")
         self.label_seed_list  # noqa: B018 (validates)
         check_tpu(self)
+        check_compute(self)
 
     @property
     def on_tpu(self):
@@ -330,6 +340,7 @@ USES = {
 # Settings that change how a run goes on, not what it ends with; and those that only some stages read.
 _FREE = (
     *("run_dir", "checkpoint_every", "keep_checkpoints", "force", "eval_batch_size", "strategy", "tpu", "tpu_zone", "gcp_project"),
+    *("augment_on", "jit", "steps_per_execution"),
     *("max_batch", "license", "data_license", "port", "images", "classes", "utilisation", "measure"),
 )
 _PIPELINE_ONLY = ("methods", "label_seeds", "shipped", "tflite")  # an export alone records no settings

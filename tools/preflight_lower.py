@@ -37,8 +37,8 @@ def lower(directory, name, replicas, flags):
     training = found[name]
     setup.check_batch(training.fit, replicas)
     batch_size = training.fit.batch_size // replicas
-    step, signature = make_step(training, batch_size)
-    facts = {"training": name, "batch_size": batch_size, "precision": "float32", "network": describe(training.spec)}
+    step, signature = make_step(training, batch_size, replace(config, jit=True))
+    facts = {"training": name, "batch_size": batch_size, "precision": config.precision, "network": describe(training.spec)}
     facts |= lower_step(step, signature, directory)
     (directory / "facts.json").write_text(json.dumps(facts))
 

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from tf_simclr.augment.views import finish
 from tf_simclr.config import DataConfig, FinetuneConfig, ModelConfig, PretrainConfig
 from tf_simclr.data import decode, from_arrays, load_data, pipeline
 
@@ -40,9 +41,9 @@ def rows(source, batch_size, start, stop, **settings):
     """Position → (example, label, views) for the steps asked for."""
     found = {}
     for batch in batches(source, batch_size, start, stop, **settings):
-        views = np.stack([view.numpy() for view in batch["views"]], axis=1)
+        made = np.stack([view.numpy() for view in batch["views"]], axis=1)
         for slot, position in enumerate(batch["position"].numpy()):
-            found[position] = batch["example"].numpy()[slot], batch["label"].numpy()[slot], views[slot]
+            found[position] = batch["example"].numpy()[slot], batch["label"].numpy()[slot], made[slot]
     return found
 
 
@@ -50,6 +51,15 @@ def rows(source, batch_size, start, stop, **settings):
 def reference(source):
     """Three epochs of two views."""
     return rows(source, 5, 0, 6, view_count=2)
+
+
+def test_what_is_left_to_the_device_makes_the_same_views(source, reference):
+    policy = CROPS if source.images is None else FULL
+    for batch in batches(source, 5, 0, 2, view_count=2, on_device=True, at_a_time=5):
+        assert batch["images"].dtype == tf.uint8 if source.images is not None else batch["views"][0].dtype == tf.float32
+        made = np.stack([view.numpy() for view in finish(batch, SPEC.image_size, policy)["views"]], axis=1)
+        for position, ours in zip(batch["position"].numpy(), made):
+            np.testing.assert_allclose(ours, reference[position][2], atol=1e-5)
 
 
 def test_every_epoch_is_another_permutation(reference):

@@ -140,6 +140,18 @@ def test_nan_stops_before_the_update(data, tmp_path, where, outcome):
     outcome(f"{where}: exit 3, step and images named, last good checkpoint at step 6")
 
 
+@pytest.mark.fault("R5")
+def test_nan_in_compiled_steps_stops_before_anything_is_saved(data, tmp_path, outcome):
+    flags = [*problem.flags(data, tmp_path / "run", "pretrain"), "--jit", "--augment_on=device", "--steps_per_execution=2"]
+    done = problem.run(flags, "nan_gradient:7")
+    assert done.returncode == NotFiniteError.exit_code and "Traceback" not in done.stderr
+    said = done.stderr.strip().splitlines()[-1]
+    assert "one of the steps 7 to 8" in said and "image " in said, said
+    assert problem.committed(tmp_path / "run") == [4, 6]
+    assert all(np.isfinite(value).all() for value in problem.state(tmp_path / "run").values() if np.asarray(value).dtype.kind == "f")
+    outcome("compiled: exit 3, steps and images named, last good checkpoint at step 6")
+
+
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     network, optimizer = state(small())
     checkpoints = Checkpoints(tmp_path, network, optimizer, keep=1)

@@ -30,15 +30,16 @@ def preflight():
     return module
 
 
-@pytest.mark.parametrize("name", ["pretrain", "finetune"])
-def test_the_step_takes_what_the_input_pipeline_makes(name, short_resnet):
-    config = tiny.settings("pipeline", "unused", methods="finetune", finetune__batch_size=12)
+@pytest.mark.parametrize("name, augment_on", [("pretrain", "host"), ("pretrain", "device"), ("finetune", "host")])
+def test_the_step_takes_what_the_input_pipeline_makes(name, augment_on, short_resnet):
+    settings = {"finetune__batch_size": 12, "augment_on": augment_on, "precision": "mixed_bfloat16"}
+    config = tiny.settings("pipeline", "unused", methods="finetune", **settings)
     data = tiny.data()
     training = {t.name: t for t in trainings(config, Problem.of(config, data))}[name]
     fit = training.fit
     batches = setup.batches_of(data.train if name == "finetune" else data.train.without_labels(), training.spec, fit, config)
     dataset = with_wait(batches(start=0, stop=1, view_count=training.views))
-    step, signature = make_step(training, fit.batch_size)
+    step, signature = make_step(training, fit.batch_size, config)
     assert signature == tf.nest.flatten(dataset.element_spec)
     # And it is a step: traced, it changes weights, slots and the number of steps.
     written = [op.type for op in step.get_concrete_function(*signature).graph.get_operations() if "Assign" in op.type]

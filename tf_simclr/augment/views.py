@@ -28,18 +28,37 @@ def make_view(images, positions, *, seed, view, size, policy):
     Returns:
       float32 [B, size, size, C] in [0, 1].
     """
-    draws = draw(seed, positions, view, policy)
-    cropped = random_crop(images, draws, size, policy)
-    return recolour(cropped, draws, policy)
+    return finish({"images": images, "draws": (draw(seed, positions, view, policy),)}, size, policy)["views"][0]
+
+
+def finish(batch, size, policy):
+    """Makes the views of a batch, wherever it is called: in the input pipeline, or in the train step.
+
+    Args:
+      batch: dict with draws, a tuple of float32 [B, D], one of every view; and images, uint8 [B, H, W, C], or their crops for every view
+        under views, a tuple of float32 [B, size, size, C] in [0, 1].
+      size, policy: as for `make_view`.
+
+    Returns:
+      The dict without draws and images; views are finished.
+    """
+    rest, draws = {key: value for key, value in batch.items() if key not in ("images", "draws")}, batch["draws"]
+    crops = batch["views"] if "views" in batch else (random_crop(batch["images"], d, size, policy) for d in draws)
+    return {**rest, "views": tuple(recolour(crop, d, policy) for crop, d in zip(crops, draws))}
 
 
 def draw(seed, positions, view, policy):
-    """The uniform draws of a view, float32 [B, D]; D is DRAWS, and more where the policy is RandAugment."""
+    """The uniform draws of a view, float32 [B, `draws_of(policy)`]."""
     draws = uniform(seed, positions, view, DRAWS)
     if policy.augment == "randaugment":
-        more = uniform(seed, positions, _RANDAUGMENT + view, policy.randaugment_layers * randaugment.DRAWS)
+        more = uniform(seed, positions, _RANDAUGMENT + view, draws_of(policy) - DRAWS)
         draws = tf.concat([draws, more], axis=1)
     return draws
+
+
+def draws_of(policy):
+    """Draws that a view takes."""
+    return DRAWS + (policy.randaugment_layers * randaugment.DRAWS if policy.augment == "randaugment" else 0)
 
 
 def random_crop(images, draws, size, policy):

@@ -27,7 +27,9 @@ class Share:
     mine: int = 1
 
 
-def training_batches(source, *, spec, policy, seed, batch_size, start, stop, share=Share(), view_count=1, stream=0, at_a_time=0):
+def training_batches(
+    source, *, spec, policy, seed, batch_size, start, stop, share=Share(), view_count=1, stream=0, at_a_time=0, on_device=False
+):
     """Batches of augmented views for steps `start` to `stop`.
 
     Args:
@@ -42,10 +44,11 @@ def training_batches(source, *, spec, policy, seed, batch_size, start, stop, sha
       stream: independent sequence number within the run.
       at_a_time: images whose views are made together, a divisor of a part's; fewer make the same batches in less memory, as then only
         one batch waits for the training. 0: all images of a part, and as many batches wait as suit the speed.
+      on_device: leave to the train step what it can do: all of the views where images have one size, else what follows the crop.
 
     Returns:
       tf.data.Dataset of dicts: views, a tuple of `view_count` float32 [B, S, S, C] in [0, 1]; position int64 [B]; example int64 [B],
-      index into the source; label int64 [B] where the source has labels.
+      index into the source; label int64 [B] where the source has labels. With `on_device` what `views.finish` makes them of.
     """
     size, channels = spec.image_size, spec.channels
     part_size, last = batch_size // share.parts, share.first + share.mine
@@ -63,19 +66,19 @@ def training_batches(source, *, spec, policy, seed, batch_size, start, stop, sha
         batch = {"position": positions, "example": example, "draws": draws}
         return batch if labels is None else {**batch, "label": tf.gather(labels, example)}
 
-    def crop_batch(batch):
-        chosen = match_channels(tf.gather(images, batch["example"]), channels)
-        return {**batch, "views": tuple(views.random_crop(chosen, draws, size, policy) for draws in batch["draws"])}
+    def take(batch):
+        return {**batch, "images": match_channels(tf.gather(images, batch["example"]), channels)}
 
     def crop_one(named):
         # One decoding serves all views, and only the crop needs the image at its own size.
         image = match_channels(_read(keys[named["example"]], source, spec), channels)[None]
         return {**named, "views": tuple(views.random_crop(image, draws[None], size, policy)[0] for draws in named["draws"])}
 
-    def recolour(batch):
-        draws, crops = batch["draws"], (tf.ensure_shape(crop, [made, size, size, channels]) for crop in batch["views"])
-        rest = {key: value for key, value in batch.items() if key != "draws"}
-        return {**rest, "views": tuple(views.recolour(crop, d, policy) for crop, d in zip(crops, draws))}
+    def finish(batch):
+        return batch if on_device else views.finish(batch, size, policy)
+
+    def finish_crops(batch):
+        return finish({**batch, "views": tuple(tf.ensure_shape(crop, [made, size, size, channels]) for crop in batch["views"])})
 
     # No function here branches on a tensor, and AutoGraph would take longer to read them than TensorFlow to trace them.
     plain = tf.autograph.experimental.do_not_convert
@@ -88,10 +91,10 @@ def training_batches(source, *, spec, policy, seed, batch_size, start, stop, sha
         positions = positions.unbatch().batch(made, drop_remainder=True)
     named = positions.map(plain(name_examples), **parallel)
     if images is not None:
-        finished = named.map(plain(lambda batch: recolour(crop_batch(batch))), **parallel)
+        finished = named.map(plain(lambda batch: finish(take(batch))), **parallel)
     else:
         crops = named.unbatch().map(plain(crop_one), **parallel).batch(made, drop_remainder=True)
-        finished = crops.map(plain(recolour), **parallel)
+        finished = crops.map(plain(finish_crops), **parallel)
     if at_a_time:
         parts = finished.batch(part_size // made, drop_remainder=True)
         return parts.map(plain(lambda batch: tf.nest.map_structure(_joined, batch))).prefetch(1)

@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from tf_simclr.config import PretrainConfig
-from tf_simclr.optimizers.build import build
 from tf_simclr.planning.cost import network_cost
 from tf_simclr.stages import setup
+from tf_simclr.training.fit import prepare
 from tf_simclr.training.models import ContrastiveModel
 
 SIZES = (64, 96, 128, 160, 192, 224)  # for images larger than the first; smaller ones keep their own size
@@ -90,12 +90,10 @@ def measure(source, size, config, least_seconds=2.0):
     spec = setup.resolve(dataclasses.replace(config.model, image_size=size), source)
     batch = min(16, len(source))  # small and few, as large images on a processor take seconds each
     fit = dataclasses.replace(config.pretrain, batch_size=batch, optimizer="adamw")
-    model = ContrastiveModel(setup.build_network(spec, spec.head_layers, 0, config.seed), fit.temperature)
-    optimizer = build(model.network, fit, 1000)
-    optimizer.build(model.network.trainable_variables)
-    model.compile(optimizer=optimizer)
+    model = ContrastiveModel(setup.build_network(spec, spec.head_layers, 0, config.seed, config.precision), fit.temperature)
+    prepare(model, fit, 1000, config)
     batches = iter(setup.batches_of(source.without_labels(), spec, fit, config, view_count=2)(start=0, stop=1_000_000))
-    step = tf.function(model.train_step)
+    step = tf.function(model.train_step, jit_compile=config.jit)
     step(next(batches))  # is traced
     start, steps = time.perf_counter(), 0
     while steps < 2 or time.perf_counter() - start < least_seconds:

@@ -57,8 +57,9 @@ def build(network, fit, total_steps):
       total_steps: length of the schedule.
 
     Returns:
-      A Keras optimizer. Raises UsageError when its package is missing.
+      A Keras optimizer; for a network that computes in float16 one that scales the loss. Raises UsageError when its package is missing.
     """
     peak = scaled_rate(fit.learning_rate, fit.lr_scaling, fit.batch_size)
     schedule = WarmupCosine(peak, total_steps, round(fit.warmup * total_steps))
-    return _RULES[fit.optimizer](schedule, fit, network)
+    optimizer = _RULES[fit.optimizer](schedule, fit, network)
+    return tf.keras.mixed_precision.LossScaleOptimizer(optimizer) if network.compute_dtype == "float16" else optimizer

@@ -2,51 +2,54 @@
 
 import tensorflow as tf
 
-from tf_simclr.optimizers.build import build
+from tf_simclr.augment.views import draws_of
 from tf_simclr.stages import setup
+from tf_simclr.training.fit import prepare
 from tf_simclr.training.models import ContrastiveModel, DistillationModel, SupervisedModel
 
 
-def make_step(training, batch_size):
-    """The train step of a `Training`, on one replica, with weights and optimizer: what Keras' fit runs, unless it is told otherwise.
+def make_step(training, batch_size, config):
+    """The train step of a `Training`, on one replica, with weights and optimizer: what Keras' fit runs with `--jit`.
 
     Args:
       training: a `Training`.
       batch_size: images in a step of this replica.
+      config: the `Config`; precision, augment_on, jit.
 
     Returns:
       (`tf.function` of the flattened batch that returns the flattened metrics, list of its `tf.TensorSpec`s).
     """
-    model = _model(training)
-    optimizer = build(model.network, training.fit, training.steps)
-    optimizer.build(model.network.trainable_variables)
-    model.compile(optimizer=optimizer)
-    batch = _batch(training, batch_size)
+    model = _model(training, config.precision)
+    prepare(model, training.fit, training.steps, config)
+    batch = _batch(training, batch_size, config.augment_on == "device")
 
     def step(*tensors):
         return tf.nest.flatten(model.train_step(tf.nest.pack_sequence_as(batch, tensors)))
 
-    return tf.function(step, jit_compile=True, autograph=False), tf.nest.flatten(batch)
+    return tf.function(step, jit_compile=config.jit, autograph=False), tf.nest.flatten(batch)
 
 
-def _model(training):
-    network = setup.build_network(training.spec, training.head_layers, training.classes, seed=0)
+def _model(training, precision):
+    network = setup.build_network(training.spec, training.head_layers, training.classes, 0, precision)
     fit = training.fit
     if training.name == "pretrain":
         return ContrastiveModel(network, fit.temperature)
     if training.teacher is None:
         return SupervisedModel(network, fit.weight_decay)
     spec, head_layers = training.teacher
-    teacher = setup.build_network(spec, head_layers, training.classes, seed=0)
+    teacher = setup.build_network(spec, head_layers, training.classes, 0, precision)
     return DistillationModel(network, teacher, fit.temperature, fit.alpha, fit.weight_decay)
 
 
-def _batch(training, size):
-    """A batch as `data.pipeline` makes it, in `tf.TensorSpec`s."""
+def _batch(training, size, on_device):
+    """A batch as `data.pipeline` makes it, in `tf.TensorSpec`s; with views to be made on the device, of images of the network's size."""
     spec, fit = training.spec, training.fit
-    view = tf.TensorSpec([size, spec.image_size, spec.image_size, spec.channels], tf.float32)
-    number = tf.TensorSpec([size], tf.int64)
-    part = {"views": (view,) * training.views, "position": number, "example": number}
+    shape, number = [size, spec.image_size, spec.image_size, spec.channels], tf.TensorSpec([size], tf.int64)
+    part = {"position": number, "example": number}
+    if on_device:
+        part |= {"images": tf.TensorSpec(shape, tf.uint8), "draws": (tf.TensorSpec([size, draws_of(fit)], tf.float32),) * training.views}
+    else:
+        part["views"] = (tf.TensorSpec(shape, tf.float32),) * training.views
     labelled = {**part, "label": number}
     if training.teacher is None:
         batch = labelled if training.classes else part

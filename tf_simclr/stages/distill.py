@@ -55,8 +55,8 @@ def run(config, data=None):
     if (result := setup.finished(run)) is not None:
         return result
     with strategy.scope():
-        teacher = setup.load_network(parent)
-        network = setup.build_network(spec, selector, len(names), config.seed)
+        teacher = setup.load_network(parent, config.precision)
+        network = setup.build_network(spec, selector, len(names), config.seed, config.precision)
         if fit.init == "teacher":
             network.set_weights(teacher.get_weights())
         elif fit.init == "pretrained":

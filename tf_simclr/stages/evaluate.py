@@ -47,8 +47,9 @@ def finish_classifier(network, data, config, run, clock, labels, **facts):
     """
 
     def make_result():
-        # What many workers trained has variables that are read by all of them together; only this one is here.
-        alone = network if run.alone else setup.load_network(run)
+        # What many workers trained has variables that are read by all of them together; only this one is here. And what was trained in
+        # another precision is used in float32 by all that comes after.
+        alone = network if run.alone and network.compute_dtype == "float32" else setup.load_network(run)
         scores = score_network(alone, data.evaluation, config.eval_batch_size)
         write_report(run.report, scores, f"{config.stage}: {run.path}")
         logging.info("%.2f %% of %d images right; report in %s", 100 * scores["top1"], scores["images"], run.report)

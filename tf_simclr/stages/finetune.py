@@ -31,7 +31,7 @@ def run(config, data=None):
         return result
     source = data.train.take(labelled)
     with strategy.scope():
-        network = setup.build_network(spec, fit.selector, len(source.class_names), config.seed)
+        network = setup.build_network(spec, fit.selector, len(source.class_names), config.seed, config.precision)
         if parent:
             restore_network(parent.weights, network, classifier=False)
         model = SupervisedModel(network, fit.weight_decay)

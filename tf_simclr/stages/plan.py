@@ -25,8 +25,7 @@ def run(config, data=None):
     """
     config = setup.with_data_of(config, None)
     problem = Problem.of(config, data)
-    precision = "float32"  # of every step, as long as no setting says otherwise
-    found = trainings(config, problem)
+    found, precision = trainings(config, problem), config.precision
     rows = [plan_training(training, precision) for training in found]
     machines = [on_accelerator(name, rows, config.utilisation, precision) for name in ACCELERATORS]
     if config.measure:

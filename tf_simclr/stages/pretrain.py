@@ -29,10 +29,11 @@ def run(config, data=None):
     unlabelled = data.train.without_labels()
     duration = Duration.of(fit, len(unlabelled))
     with strategy.scope():
-        network = setup.build_network(spec, spec.head_layers, 0, config.seed)
+        network = setup.build_network(spec, spec.head_layers, 0, config.seed, config.precision)
         memory = None
         if fit.queue:
-            memory = Memory(setup.build_network(spec, spec.head_layers, 0, config.seed), network, fit.ema, fit.queue)
+            average = setup.build_network(spec, spec.head_layers, 0, config.seed, config.precision)
+            memory = Memory(average, network, fit.ema, fit.queue)
         model = ContrastiveModel(network, fit.temperature, fit.micro_batch_size, memory)
         callbacks = []
         if fit.probe_every and data.train.labels is not None and data.evaluation is not None:

@@ -26,8 +26,15 @@ def make_strategy(config):
     4. else one device.
 
     Raises:
-      UsageError: TF_CONFIG is missing or is not a cluster with this process in it; the TPU cannot be used.
+      UsageError: TF_CONFIG is missing or is not a cluster with this process in it; the TPU cannot be used; `--jit` with many replicas.
     """
+    strategy = _named(config)
+    if config.jit and strategy.num_replicas_in_sync > 1 and not config.on_tpu:
+        raise UsageError(f"--jit compiles the step of one replica, got {strategy.num_replicas_in_sync}; drop --jit, or give --strategy=one")
+    return strategy
+
+
+def _named(config):
     if config.on_tpu:
         return _tpu(config.tpu, config.tpu_zone, config.gcp_project)
     if _many(config):

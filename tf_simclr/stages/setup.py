@@ -219,7 +219,7 @@ def check_classes(source, parent):
 
 def batches_of(source, spec, fit, config, **choices):
     """`make_batches` for `training.fit.train`: the source's batches for a span of steps, views by the `FitConfig`."""
-    common = {"spec": spec, "policy": fit, "seed": config.seed, "batch_size": fit.batch_size}
+    common = {"spec": spec, "policy": fit, "seed": config.seed, "batch_size": fit.batch_size, "on_device": config.augment_on == "device"}
     return functools.partial(training_batches, source, **common, **choices)
 
 
@@ -256,16 +256,28 @@ def seeded(seed):
         np.random.set_state(states[1])
 
 
-def build_network(spec, head_layers, num_classes, seed):
+@contextlib.contextmanager
+def computing_in(precision):
+    """Makes Keras' layers compute in a precision: float32, mixed_bfloat16 or mixed_float16. Their weights are float32."""
+    before = tf.keras.mixed_precision.global_policy()
+    tf.keras.mixed_precision.set_global_policy(precision)
+    try:
+        yield
+    finally:
+        tf.keras.mixed_precision.set_global_policy(before)
+
+
+def build_network(spec, head_layers, num_classes, seed, precision="float32"):
     """A `Network` with its variables, initialised from the seed alone. Call it under the strategy's scope."""
-    with seeded(seed):
+    with seeded(seed), computing_in(precision):
         return Network(spec, head_layers, num_classes).build_variables()
 
 
-def load_network(run):
+def load_network(run, precision="float32"):
     """The trained `Network` of a run: encoder, the head layers it kept, its classifier if it has one."""
     facts = run.facts()
-    network = Network(run.spec(), facts["selector"], len(facts["class_names"])).build_variables()
+    with computing_in(precision):
+        network = Network(run.spec(), facts["selector"], len(facts["class_names"])).build_variables()
     restore_network(run.weights, network)
     return network
 

@@ -25,14 +25,14 @@ class Throughput(tf.keras.callbacks.Callback):
         self._steps, self._begin = 0, time.perf_counter()
 
     def on_train_batch_end(self, batch, logs=None):
-        # The first step traces the graph: it is left out of the clock.
+        # The first execution traces the graph: it is left out of the clock. `batch` is the number of the last step of an execution.
         if self._steps == 0:
-            self._start = time.perf_counter()
-        self._steps += 1
+            self._start, self._untimed = time.perf_counter(), batch + 1
+        self._steps = batch + 1
 
     def on_epoch_end(self, epoch, logs=None):
         seconds = time.perf_counter() - self._start
-        timed = self._steps - 1
+        timed = self._steps - self._untimed
         wait = logs.pop("wait", None)
         logs["minutes_left"] = (self.params["epochs"] - epoch - 1) * (time.perf_counter() - self._begin) / 60.0
         if timed > 0:
@@ -87,6 +87,18 @@ def _step_of(line):
         return json.loads(line)["step"]
     except ValueError:
         return math.inf
+
+
+class LossIsNaN(Exception):
+    """A step returned NaN as its loss."""
+
+
+class StopAtNaN(tf.keras.callbacks.Callback):
+    """Raises LossIsNaN where a step could not say by itself that it met NaN or infinity, before anything of it is saved."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        if math.isnan(float(logs["loss"])):
+            raise LossIsNaN
 
 
 class SaveEvery(tf.keras.callbacks.Callback):

@@ -56,13 +56,11 @@ def train(model, fit, duration, make_batches, sources, run, config, extra_callba
 
     Raises:
       Interrupted: a signal came; the last whole step is saved, unless there are other workers.
-      NotFiniteError: the loss or a gradient was NaN or infinite; the step that it came in did not update anything.
+      NotFiniteError: the loss or a gradient was NaN or infinite; nothing of the step that it came in is saved.
       StorageError: a checkpoint could not be written.
       UsageError: the run's checkpoints do not fit, or are all damaged.
     """
-    optimizer = build(model.network, fit, duration.total)
-    optimizer.build(model.network.trainable_variables)
-    model.compile(optimizer=optimizer)
+    optimizer = prepare(model, fit, duration.total, config)
     facts = {"seed": config.seed, "fingerprint": run.facts()["data"]["fingerprint"]} if run.writes else {}
     checkpoints = Checkpoints(
         run.checkpoints, model.network, optimizer, config.keep_checkpoints, facts, run.writes, run.alone, model.memory
@@ -72,7 +70,7 @@ def train(model, fit, duration, make_batches, sources, run, config, extra_callba
     callbacks = [told.Throughput(fit.batch_size), *extra_callbacks]
     if run.writes:
         callbacks += [told.MetricLines(run.metrics, start), tf.keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False)]
-    callbacks.append(saver)
+    callbacks += [told.StopAtNaN(), saver]
     try:
         return _fit(model, duration, start, lambda **steps: with_wait(make_batches(**steps)), callbacks, verbose=int(run.writes))
     except Interrupted as signal:
@@ -82,16 +80,40 @@ def train(model, fit, duration, make_batches, sources, run, config, extra_callba
             raise Interrupted(f"{where}; {run.path} holds the last checkpoint") from None
         saver.save()
         raise Interrupted(f"{where}, saved in {run.path}") from None
-    except tf.errors.InvalidArgumentError as error:
-        if NOT_FINITE not in str(error):
+    except (tf.errors.InvalidArgumentError, told.LossIsNaN) as error:
+        _, known, rest = str(error).partition(NOT_FINITE)
+        if not known and not isinstance(error, told.LossIsNaN):
             raise
-        what = str(error).partition(NOT_FINITE)[2].partition(" : ")[0]
+        what = rest.partition(" : ")[0] or "the loss and its gradients"
+        # The optimizer's count of steps may have gone on while the error came up.
+        steps = range(saver.step, min(duration.total, saver.step + config.steps_per_execution))
+        where = f"step {steps.start + 1}" if len(steps) == 1 else f"one of the steps {steps.start + 1} to {steps.stop}"
         raise NotFiniteError(
-            f"{what} must be finite, got NaN or infinity in step {saver.step + 1}, on {_names(make_batches, saver.step, sources)}; nothing"
-            f" was updated by it and {run.path} holds the last good checkpoint: lower the learning rate, or look at these images"
+            f"{what} must be finite, got NaN or infinity in {where}, on {_names(make_batches, steps, sources)}; nothing of it is saved, and"
+            f" {run.path} holds the last good checkpoint: lower the learning rate, or look at these images"
         ) from error
     finally:
         interruption.forget()
+
+
+def prepare(model, fit, total_steps, config):
+    """Gives a `Trainer` its optimizer and its way of making views, and compiles it.
+
+    Args:
+      model: the `Trainer`.
+      fit: the `FitConfig`.
+      total_steps: length of the schedule.
+      config: the `Config`; jit, steps_per_execution.
+
+    Returns:
+      The optimizer, built.
+    """
+    optimizer = build(model.network, fit, total_steps)
+    optimizer.build(model.network.trainable_variables)
+    model.policy = fit
+    # A TPU's steps are compiled without being asked.
+    model.compile(optimizer, jit_compile=config.jit and not config.on_tpu, steps_per_execution=config.steps_per_execution)
+    return optimizer
 
 
 def _fit(model, duration, start, make_batches, callbacks, verbose):
@@ -138,9 +160,10 @@ def distributed(strategy, make_batches):
     return strategy.distribute_datasets_from_function(mine)
 
 
-def _names(make_batches, step, sources, most=8):
-    """The first examples of a step, for a message."""
-    batch = next(iter(make_batches(start=step, stop=step + 1, share=Share())))
-    parts = {"": batch} if "example" in batch else batch
-    names = [sources[key].name(int(i)) for key, part in parts.items() for i in part["example"]]
+def _names(make_batches, steps, sources, most=8):
+    """The first examples of some steps, for a message."""
+    names = []
+    for batch in make_batches(start=steps.start, stop=steps.stop, share=Share()):
+        parts = {"": batch} if "example" in batch else batch
+        names += [sources[key].name(int(i)) for key, part in parts.items() for i in part["example"]]
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -6,6 +6,7 @@ which is what Keras optimizers do with gradients. Logged scalars are means over 
 
 import tensorflow as tf
 
+from tf_simclr.augment import views
 from tf_simclr.objectives.cross_entropy import distillation, supervised
 from tf_simclr.objectives.nt_xent import nt_xent
 from tf_simclr.objectives.replicas import replica_count
@@ -17,6 +18,9 @@ NOT_FINITE = "not finite: "
 class Trainer(tf.keras.Model):
     """A network, and a train step that minimises `objective` (to be given by a subclass, with the names of its scalars).
 
+    A step that meets NaN or infinity fails and names it. Compiled for an accelerator it cannot say anything: then, and
+    where a gradient stays infinite however little the loss is scaled (mixed_float16), it returns NaN as its loss.
+
     Args:
       network: the built `Network` to train.
       weight_decay: plain L2 on the classifier's kernel, which the optimizers leave alone (paper, appendix B.2).
@@ -24,13 +28,14 @@ class Trainer(tf.keras.Model):
 
     SCALARS = ("loss",)
     memory = None  # what a checkpoint holds beside network and optimizer
+    policy = None  # the `FitConfig` that says how views are made, where that is left to the step
 
     def __init__(self, network, weight_decay=0.0):
         super().__init__()
         self.network = network
         self._classifier_decay = weight_decay
         # Made here and not when first seen: variables born inside a step would have its graph traced twice.
-        self._meters = {name: tf.keras.metrics.Mean(name=name) for name in (*self.SCALARS, "wait")}
+        self._meters = {name: tf.keras.metrics.Mean(name=name) for name in (*self.SCALARS, "loss_scale", "wait")}
 
     def objective(self, batch):
         """dict of float32 scalars for one replica's part of a batch; `loss` is this replica's share."""
@@ -46,18 +51,54 @@ class Trainer(tf.keras.Model):
             loss = scalars["loss"]
             if self._classifier_decay and self.network.classifier is not None:
                 loss += self._classifier_decay / replica_count() * tf.nn.l2_loss(self.network.classifier.kernel)
-            loss = _finite(loss, "the loss")
+            loss = self._scaled(_finite(loss, "the loss"))
         return scalars, tape.gradient(loss, self.network.trainable_variables)
 
     def train_step(self, batch):
+        batch = self._with_views(batch)
         scalars, gradients = self.differentiate(batch)
-        weights = self.network.trainable_variables
-        gradients = [_finite(g, f"the gradient of {v.name}") for g, v in zip(gradients, weights)]
-        self.optimizer.apply_gradients(zip(gradients, weights))
         scalars["loss"] *= replica_count()
+        if self.scales_loss:
+            scalars["loss_scale"] = self.optimizer.loss_scale
+            self._update_unless_infinite(gradients, scalars)
+        else:
+            self._update(gradients, scalars)
+        self.follow_up(batch)
         if "wait" in batch:
             scalars["wait"] = batch["wait"][0]
         return self._record(scalars)
+
+    def follow_up(self, batch):
+        """What a subclass does once the weights are updated."""
+
+    @property
+    def scales_loss(self):
+        """Whether the loss is scaled, so that small gradients are numbers of 16 bits."""
+        return isinstance(self.optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
+
+    def _scaled(self, loss):
+        return self.optimizer.get_scaled_loss(loss) if self.scales_loss else loss
+
+    def _with_views(self, batch):
+        """The batch with the views that the input pipeline left to the step."""
+        if "draws" in batch:
+            return views.finish(batch, self.network.spec.image_size, self.policy)
+        return {key: self._with_views(part) if isinstance(part, dict) else part for key, part in batch.items()}
+
+    def _update(self, gradients, scalars):
+        weights = self.network.trainable_variables
+        if self.jit_compile or isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy):
+            scalars["loss"] = tf.where(_all_finite(gradients), scalars["loss"], float("nan"))
+        gradients = [_finite(g, f"the gradient of {v.name}") for g, v in zip(gradients, weights)]
+        self.optimizer.apply_gradients(zip(gradients, weights))
+
+    def _update_unless_infinite(self, gradients, scalars):
+        """Updates the weights; the optimizer leaves them and scales less where a gradient is infinite, and then that was a step as well."""
+        scale, step = tf.identity(self.optimizer.loss_scale), tf.identity(self.optimizer.iterations)
+        gradients = self.optimizer.get_unscaled_gradients(gradients)
+        scalars["loss"] = tf.where(_all_finite(gradients) | (scale > 1.0), scalars["loss"], float("nan"))
+        self.optimizer.apply_gradients(zip(gradients, self.network.trainable_variables))
+        self.optimizer.iterations.assign(step + 1)
 
     def _record(self, scalars):
         for name, value in scalars.items():
@@ -97,17 +138,15 @@ class ContrastiveModel(Trainer):
         with tf.GradientTape() as tape:
             tape.watch(z)
             scalars = self._contrast(h, z, batch)
-            loss = _finite(scalars["loss"], "the loss")
+            loss = self._scaled(_finite(scalars["loss"], "the loss"))
         upstream = tape.gradient(loss, z)
         return scalars, micro_batches.gradients(self.network, batch["views"], self._micro_batch_size, upstream)
 
-    def train_step(self, batch):
-        logs = super().train_step(batch)
+    def follow_up(self, batch):
         if self.memory is not None:
             self.memory.follow(self.network)
             _, z = self._features(self.memory.network, batch)
             self.memory.enqueue(z[0], z[1], batch["example"])
-        return logs
 
     def _features(self, network, batch):
         """(h, z) of a network in training mode, float [2, B, D]."""
@@ -177,6 +216,10 @@ class DistillationModel(Trainer):
 def _finite(x, what):
     """The tensor itself, which comes to be only where it is finite: what needs it, such as an update, does not happen otherwise."""
     return tf.debugging.check_numerics(x, NOT_FINITE + what)
+
+
+def _all_finite(tensors):
+    return tf.reduce_all(tf.stack([tf.reduce_all(tf.math.is_finite(x)) for x in tensors]))
 
 
 def _agreement(logits, labels):
