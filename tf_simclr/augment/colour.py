@@ -48,20 +48,18 @@ def sample_factors(draws, policy):
     return factors
 
 
-def affine_map(factors, mean, channels):
+def compose(factors, channels):
     """Composes the operations, in each image's own order, into one affine map.
 
     Args:
       factors: see `sample_factors`.
-      mean: float32 [B, C], mean of every channel before the distortion.
-      channels: 1 or 3; a grey image has no saturation, hue or greyscale.
+      channels: C, 1 or 3; a grey image has no saturation, hue or greyscale.
 
     Returns:
-      M float32 [B, C, C] and t float32 [B, C] with y = M x + t.
+      M and P, float32 [B, C, C] each, with y = M x + P m for the mean m of every channel before the distortion.
     """
-    batch = tf.shape(mean)[0]
-    eye = tf.eye(channels, batch_shape=[batch])
-    one, zero = tf.ones([batch]), tf.zeros([batch])
+    eye = tf.eye(channels, batch_shape=[tf.shape(factors["grey"])[0]])
+    one, zero = tf.ones_like(factors["hue"]), tf.zeros_like(factors["hue"])
     colour = channels == 3
     linear = tf.stack(
         [
@@ -72,20 +70,17 @@ def affine_map(factors, mean, channels):
         ],
         axis=1,
     )  # [B, 4, C, C]
-    matrix, offset = eye, tf.zeros([batch, channels])
+    matrix, of_mean = eye, tf.zeros_like(eye)
     for step in range(4):
         operation = factors["order"][:, step]
         # Contrast pulls towards the mean of the image as the operations before it left it.
-        current = tf.linalg.matvec(matrix, mean) + offset
-        pull = tf.where((operation == 1)[:, None], (1.0 - factors["contrast"][:, None]) * current, 0.0)
+        pull = tf.where(operation == 1, 1.0 - factors["contrast"], 0.0)[:, None, None] * (matrix + of_mean)
         m = tf.gather(linear, operation, batch_dims=1)
-        matrix, offset = m @ matrix, tf.linalg.matvec(m, offset) + pull
+        matrix, of_mean = m @ matrix, m @ of_mean + pull
     if colour:
-        luma = tf.constant(np.tile(_LUMA, (3, 1)), tf.float32)[None]
-        grey = factors["grey"]
-        offset = tf.where(grey[:, None], tf.linalg.matvec(luma, offset), offset)
-        matrix = tf.where(grey[:, None, None], luma @ matrix, matrix)
-    return matrix, offset
+        luma, grey = tf.constant(np.tile(_LUMA, (3, 1)), tf.float32), factors["grey"][:, None, None]
+        matrix, of_mean = tf.where(grey, luma @ matrix, matrix), tf.where(grey, luma @ of_mean, of_mean)
+    return matrix, of_mean
 
 
 def distort(images, factors):
@@ -99,7 +94,8 @@ def distort(images, factors):
       float32 [B, H, W, C] in [0, 1].
     """
     channels = images.shape[-1]
-    matrix, offset = affine_map(factors, tf.reduce_mean(images, axis=[1, 2]), channels)
+    matrix, of_mean = compose(factors, channels)
+    offset = tf.linalg.matvec(of_mean, tf.reduce_mean(images, axis=[1, 2]))
     if channels == 1:
         out = images * matrix[:, None] + offset[:, None, None, :]
     else:

@@ -5,7 +5,7 @@ import os
 
 import tensorflow as tf
 
-from tf_simclr.augment import views
+from tf_simclr.augment import on_host, views
 from tf_simclr.data import decode
 from tf_simclr.data.decode import match_channels
 from tf_simclr.data.order import example_at
@@ -61,21 +61,24 @@ def training_batches(source, *, spec, policy, seed, batch_size, start, stop, sha
         example = example_at(positions, seed, stream, len(source))
         draws = tuple(views.draw(seed, positions, number, policy) for number in numbers)
         batch = {"position": positions, "example": example, "draws": draws}
+        batch["numbers"] = tf.nest.map_structure(lambda *of: tf.stack(of, 1), *(on_host.prepare(d, policy, channels) for d in draws))
         return batch if labels is None else {**batch, "label": tf.gather(labels, example)}
 
-    def crop_batch(batch):
+    def make_together(batch):
         chosen = match_channels(tf.gather(images, batch["example"]), channels)
-        return {**batch, "views": tuple(views.random_crop(chosen, draws, size, policy) for draws in batch["draws"])}
+        each = [tf.nest.map_structure(lambda of, v=view: of[:, v], batch["numbers"]) for view in range(view_count)]
+        return {**batch, "views": tuple(on_host.make_together(chosen, of_view, size, policy) for of_view in each)}
 
-    def crop_one(named):
+    def make_one(named):
         # One decoding serves all views, and only the crop needs the image at its own size.
-        image = match_channels(_read(keys[named["example"]], source, spec), channels)[None]
-        return {**named, "views": tuple(views.random_crop(image, draws[None], size, policy)[0] for draws in named["draws"])}
+        image = _read(keys[named["example"]], source, spec) if images is None else images[named["example"]]
+        return {**named, "views": tuple(on_host.make_one(match_channels(image, channels), named["numbers"], size, policy))}
 
-    def recolour(batch):
-        draws, crops = batch["draws"], (tf.ensure_shape(crop, [made, size, size, channels]) for crop in batch["views"])
-        rest = {key: value for key, value in batch.items() if key != "draws"}
-        return {**rest, "views": tuple(views.recolour(crop, d, policy) for crop, d in zip(crops, draws))}
+    def finish(batch):
+        made, draws = batch["views"], batch["draws"]
+        if policy.augment == "randaugment":
+            made = tuple(views.recolour(crop, d, policy) for crop, d in zip(made, draws))
+        return {**{key: value for key, value in batch.items() if key not in ("draws", "numbers")}, "views": made}
 
     # No function here branches on a tensor, and AutoGraph would take longer to read them than TensorFlow to trace them.
     plain = tf.autograph.experimental.do_not_convert
@@ -87,11 +90,11 @@ def training_batches(source, *, spec, policy, seed, batch_size, start, stop, sha
     if at_a_time:
         positions = positions.unbatch().batch(made, drop_remainder=True)
     named = positions.map(plain(name_examples), **parallel)
-    if images is not None:
-        finished = named.map(plain(lambda batch: recolour(crop_batch(batch))), **parallel)
+    if images is not None and max(size, *images.shape[1:3]) <= on_host.TOGETHER:
+        finished = named.map(plain(lambda batch: finish(make_together(batch))), **parallel)
     else:
-        crops = named.unbatch().map(plain(crop_one), **parallel).batch(made, drop_remainder=True)
-        finished = crops.map(plain(recolour), **parallel)
+        crops = named.unbatch().map(plain(make_one), **parallel).batch(made, drop_remainder=True)
+        finished = crops.map(plain(finish), **parallel)
     if at_a_time:
         parts = finished.batch(part_size // made, drop_remainder=True)
         return parts.map(plain(lambda batch: tf.nest.map_structure(_joined, batch))).prefetch(1)
