@@ -50,4 +50,4 @@ def kernel(sigma, to, of, size):
     distance, of = tf.abs(to[..., None] - of[..., None, :]), of[..., None, :]
     counts = (distance <= radius(size)) & (of >= 0.0) & (of < size)
     weights = tf.exp(-0.5 * tf.square(distance) / tf.square(tf.maximum(sigma, 1e-3))) * tf.cast(counts, tf.float32)
-    return weights / tf.reduce_sum(weights, axis=-1, keepdims=True)
+    return weights * (1.0 / tf.reduce_sum(weights, axis=-1, keepdims=True))

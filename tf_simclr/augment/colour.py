@@ -20,9 +20,10 @@ def _diagonal(values, channels):
 
 def _chroma_map(scale, angle):
     """[B, 3, 3]: multiplies the chroma by `scale` and turns it by `angle` (radians) in YIQ."""
-    cos, sin, zero = scale * tf.cos(angle), scale * tf.sin(angle), tf.zeros_like(scale)
-    turn = tf.stack([tf.ones_like(scale), zero, zero, zero, cos, -sin, zero, sin, cos], axis=1)
-    return tf.constant(_RGB, tf.float32) @ tf.reshape(turn, [-1, 3, 3]) @ tf.constant(_YIQ, tf.float32)
+    # Back to RGB times what stays, what is scaled and what is turned, times to YIQ; one product with constants for all three.
+    parts = [_RGB @ part @ _YIQ for part in (np.diag([1, 0, 0]), np.diag([0, 1, 1]), np.array([[0, 0, 0], [0, 0, -1], [0, 1, 0]]))]
+    shares = tf.stack([tf.ones_like(scale), scale * tf.cos(angle), scale * tf.sin(angle)], axis=1)
+    return tf.reshape(shares @ tf.constant(np.reshape(parts, [3, 9]), tf.float32), [-1, 3, 3])
 
 
 def sample_factors(draws, policy):
@@ -70,17 +71,16 @@ def compose(factors, channels):
         ],
         axis=1,
     )  # [B, 4, C, C]
-    matrix, of_mean = eye, tf.zeros_like(eye)
+    both = tf.concat([eye, tf.zeros_like(eye)], axis=2)  # M and P side by side, so that one product changes both
     for step in range(4):
         operation = factors["order"][:, step]
         # Contrast pulls towards the mean of the image as the operations before it left it.
-        pull = tf.where(operation == 1, 1.0 - factors["contrast"], 0.0)[:, None, None] * (matrix + of_mean)
-        m = tf.gather(linear, operation, batch_dims=1)
-        matrix, of_mean = m @ matrix, m @ of_mean + pull
+        pull = tf.where(operation == 1, 1.0 - factors["contrast"], 0.0)[:, None, None] * (both[..., :channels] + both[..., channels:])
+        both = tf.gather(linear, operation, batch_dims=1) @ both + tf.concat([tf.zeros_like(pull), pull], axis=2)
     if colour:
-        luma, grey = tf.constant(np.tile(_LUMA, (3, 1)), tf.float32), factors["grey"][:, None, None]
-        matrix, of_mean = tf.where(grey, luma @ matrix, matrix), tf.where(grey, luma @ of_mean, of_mean)
-    return matrix, of_mean
+        luma = tf.constant(np.tile(_LUMA, (3, 1)), tf.float32)
+        both = tf.where(factors["grey"][:, None, None], luma @ both, both)
+    return both[..., :channels], both[..., channels:]
 
 
 def distort(images, factors):

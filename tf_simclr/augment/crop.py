@@ -78,7 +78,7 @@ def triangle(centre, pixel, scale, inside=None):
     weights = tf.maximum(1.0 - distance, 0.0)
     if inside is not None:
         weights *= tf.cast(inside, tf.float32)
-    return weights / tf.reduce_sum(weights, axis=-1, keepdims=True)
+    return weights * (1.0 / tf.reduce_sum(weights, axis=-1, keepdims=True))
 
 
 def crop_resize_flip(images, boxes, flips, size):

@@ -60,9 +60,12 @@ def make_together(images, numbers, size, policy):
         weights = blur.kernel(numbers["sigma"][:, None, None], pixel, pixel, size)
         rows, columns = weights @ rows, weights @ columns
     planes = tf.transpose(tf.cast(images, tf.float32), [0, 3, 1, 2])
-    shrunk = tf.reshape(rows[:, None] @ planes, [-1, channels * size, width])
-    resized = tf.reshape(tf.matmul(shrunk, columns, transpose_b=True), [-1, channels, size * size])
-    finished = _finish(resized, tf.reduce_mean(resized, axis=2), numbers.get("colour"))
+    maps = numbers.get("colour")
+    if maps is not None:
+        planes = tf.concat([planes, tf.fill([tf.shape(planes)[0], 1, height, width], 255.0)], axis=1)
+    shrunk = tf.reshape(rows[:, None] @ planes, [-1, planes.shape[1] * size, width])
+    resized = tf.reshape(tf.matmul(shrunk, columns, transpose_b=True), [-1, planes.shape[1], size * size])
+    finished = _finish(resized, tf.reduce_mean(resized[:, :channels], axis=2), maps)
     return tf.reshape(finished, [-1, size, size, channels])
 
 
@@ -106,17 +109,24 @@ def _resample(part, box, flip, sigma, maps, size):
     resized = tf.concat(parts, axis=1)[:, :size]
     # A product with ones sums faster than a sum over the first axis.
     sums = tf.reshape(tf.ones([1, size]) @ tf.reshape(resized, [size, channels * size]), [1, channels, size])
-    return _finish(tf.reshape(resized, [size, channels, size]), tf.reduce_sum(sums, axis=2) / size**2, None if maps is None else maps[None])
+    planes, mean = tf.reshape(resized, [size, channels, size]), tf.reduce_sum(sums, axis=2) / size**2
+    if maps is None:
+        return _finish(planes, mean, None)
+    return _finish(tf.concat([planes, tf.ones([size, 1, size])], axis=1), mean, maps[None])
 
 
 def _finish(planes, mean, maps):
-    """Colour, and channels last: float32 [N, C, P], [N or 1, C] and [N or 1, 2, C, C] or None to [N, P, C]."""
+    """Colour, and channels last: to float32 [N, P, C].
+
+    Args:
+      planes: float32 [N, C, P]; where there are maps [N, C + 1, P], the last channel of ones, so that the product adds the offset.
+      mean: float32 [N or 1, C].
+      maps: float32 [N or 1, 2, C, C], see `colour.compose`, or None.
+    """
     if maps is None:
         return tf.transpose(planes, [0, 2, 1])
     offset = tf.linalg.matvec(maps[:, 1], mean)
-    # One more channel, of ones, adds the offset within the product.
     affine = tf.concat([maps[:, 0], offset[:, :, None]], axis=2)
-    planes = tf.concat([planes, tf.ones_like(planes[:, :1])], axis=1)
     return tf.clip_by_value(tf.matmul(planes, affine, transpose_a=True, transpose_b=True), 0.0, 1.0)
 
 

@@ -60,7 +60,9 @@ def training_batches(source, *, spec, policy, seed, batch_size, start, stop, sha
     def name_examples(positions):
         example = example_at(positions, seed, stream, len(source))
         draws = tuple(views.draw(seed, positions, number, policy) for number in numbers)
-        batch = {"position": positions, "example": example, "draws": draws}
+        batch = {"position": positions, "example": example}
+        if policy.augment == "randaugment":
+            batch["draws"] = draws
         batch["numbers"] = tf.nest.map_structure(lambda *of: tf.stack(of, 1), *(on_host.prepare(d, policy, channels) for d in draws))
         return batch if labels is None else {**batch, "label": tf.gather(labels, example)}
 
@@ -75,9 +77,9 @@ def training_batches(source, *, spec, policy, seed, batch_size, start, stop, sha
         return {**named, "views": tuple(on_host.make_one(match_channels(image, channels), named["numbers"], size, policy))}
 
     def finish(batch):
-        made, draws = batch["views"], batch["draws"]
+        made = batch["views"]
         if policy.augment == "randaugment":
-            made = tuple(views.recolour(crop, d, policy) for crop, d in zip(made, draws))
+            made = tuple(views.recolour(crop, draws, policy) for crop, draws in zip(made, batch["draws"]))
         return {**{key: value for key, value in batch.items() if key not in ("draws", "numbers")}, "views": made}
 
     # No function here branches on a tensor, and AutoGraph would take longer to read them than TensorFlow to trace them.
