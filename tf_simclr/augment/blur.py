@@ -25,11 +25,29 @@ def blur(images, sigma):
       float32 [B, S, S, C].
     """
     size, channels = images.shape[1], images.shape[3]
-    radius = max(1, size // 20)
     pixel = tf.range(size, dtype=tf.float32)
-    distance = tf.abs(pixel[:, None] - pixel[None, :])
-    exponent = -0.5 * tf.square(distance)[None] / tf.square(tf.maximum(sigma, 1e-3))[:, None, None]
-    kernel = tf.exp(exponent) * tf.cast(distance <= radius, tf.float32)[None]
-    kernel /= tf.reduce_sum(kernel, axis=2, keepdims=True)
-    rows = tf.matmul(kernel, tf.reshape(images, [-1, size, size * channels]))
-    return tf.einsum("bjw,biwc->bijc", kernel, tf.reshape(rows, [-1, size, size, channels]))
+    weights = kernel(sigma[:, None, None], pixel, pixel, size)
+    rows = tf.matmul(weights, tf.reshape(images, [-1, size, size * channels]))
+    return tf.einsum("bjw,biwc->bijc", weights, tf.reshape(rows, [-1, size, size, channels]))
+
+
+def radius(size):
+    """How many pixels the kernel reaches to each side, in an image of that side."""
+    return max(1, size // 20)
+
+
+def kernel(sigma, to, of, size):
+    """The weights of pixels in blurred ones.
+
+    Args:
+      sigma: float32 that broadcasts against the result, in pixels; 0 for no blur.
+      to, of: float32 [..., M] and [..., P], places of blurred pixels and of pixels in a row; what is not in the image does not count.
+      size: pixels of the row.
+
+    Returns:
+      float32 [..., M, P]; rows sum to 1.
+    """
+    distance, of = tf.abs(to[..., None] - of[..., None, :]), of[..., None, :]
+    counts = (distance <= radius(size)) & (of >= 0.0) & (of < size)
+    weights = tf.exp(-0.5 * tf.square(distance) / tf.square(tf.maximum(sigma, 1e-3))) * tf.cast(counts, tf.float32)
+    return weights * (1.0 / tf.reduce_sum(weights, axis=-1, keepdims=True))

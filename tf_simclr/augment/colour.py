@@ -20,9 +20,10 @@ def _diagonal(values, channels):
 
 def _chroma_map(scale, angle):
     """[B, 3, 3]: multiplies the chroma by `scale` and turns it by `angle` (radians) in YIQ."""
-    cos, sin, zero = scale * tf.cos(angle), scale * tf.sin(angle), tf.zeros_like(scale)
-    turn = tf.stack([tf.ones_like(scale), zero, zero, zero, cos, -sin, zero, sin, cos], axis=1)
-    return tf.constant(_RGB, tf.float32) @ tf.reshape(turn, [-1, 3, 3]) @ tf.constant(_YIQ, tf.float32)
+    # Back to RGB times what stays, what is scaled and what is turned, times to YIQ; one product with constants for all three.
+    parts = [_RGB @ part @ _YIQ for part in (np.diag([1, 0, 0]), np.diag([0, 1, 1]), np.array([[0, 0, 0], [0, 0, -1], [0, 1, 0]]))]
+    shares = tf.stack([tf.ones_like(scale), scale * tf.cos(angle), scale * tf.sin(angle)], axis=1)
+    return tf.reshape(shares @ tf.constant(np.reshape(parts, [3, 9]), tf.float32), [-1, 3, 3])
 
 
 def sample_factors(draws, policy):
@@ -48,20 +49,18 @@ def sample_factors(draws, policy):
     return factors
 
 
-def affine_map(factors, mean, channels):
+def compose(factors, channels):
     """Composes the operations, in each image's own order, into one affine map.
 
     Args:
       factors: see `sample_factors`.
-      mean: float32 [B, C], mean of every channel before the distortion.
-      channels: 1 or 3; a grey image has no saturation, hue or greyscale.
+      channels: C, 1 or 3; a grey image has no saturation, hue or greyscale.
 
     Returns:
-      M float32 [B, C, C] and t float32 [B, C] with y = M x + t.
+      M and P, float32 [B, C, C] each, with y = M x + P m for the mean m of every channel before the distortion.
     """
-    batch = tf.shape(mean)[0]
-    eye = tf.eye(channels, batch_shape=[batch])
-    one, zero = tf.ones([batch]), tf.zeros([batch])
+    eye = tf.eye(channels, batch_shape=[tf.shape(factors["grey"])[0]])
+    one, zero = tf.ones_like(factors["hue"]), tf.zeros_like(factors["hue"])
     colour = channels == 3
     linear = tf.stack(
         [
@@ -72,20 +71,16 @@ def affine_map(factors, mean, channels):
         ],
         axis=1,
     )  # [B, 4, C, C]
-    matrix, offset = eye, tf.zeros([batch, channels])
+    both = tf.concat([eye, tf.zeros_like(eye)], axis=2)  # M and P side by side, so that one product changes both
     for step in range(4):
         operation = factors["order"][:, step]
         # Contrast pulls towards the mean of the image as the operations before it left it.
-        current = tf.linalg.matvec(matrix, mean) + offset
-        pull = tf.where((operation == 1)[:, None], (1.0 - factors["contrast"][:, None]) * current, 0.0)
-        m = tf.gather(linear, operation, batch_dims=1)
-        matrix, offset = m @ matrix, tf.linalg.matvec(m, offset) + pull
+        pull = tf.where(operation == 1, 1.0 - factors["contrast"], 0.0)[:, None, None] * (both[..., :channels] + both[..., channels:])
+        both = tf.gather(linear, operation, batch_dims=1) @ both + tf.concat([tf.zeros_like(pull), pull], axis=2)
     if colour:
-        luma = tf.constant(np.tile(_LUMA, (3, 1)), tf.float32)[None]
-        grey = factors["grey"]
-        offset = tf.where(grey[:, None], tf.linalg.matvec(luma, offset), offset)
-        matrix = tf.where(grey[:, None, None], luma @ matrix, matrix)
-    return matrix, offset
+        luma = tf.constant(np.tile(_LUMA, (3, 1)), tf.float32)
+        both = tf.where(factors["grey"][:, None, None], luma @ both, both)
+    return both[..., :channels], both[..., channels:]
 
 
 def distort(images, factors):
@@ -99,7 +94,8 @@ def distort(images, factors):
       float32 [B, H, W, C] in [0, 1].
     """
     channels = images.shape[-1]
-    matrix, offset = affine_map(factors, tf.reduce_mean(images, axis=[1, 2]), channels)
+    matrix, of_mean = compose(factors, channels)
+    offset = tf.linalg.matvec(of_mean, tf.reduce_mean(images, axis=[1, 2]))
     if channels == 1:
         out = images * matrix[:, None] + offset[:, None, None, :]
     else:

@@ -52,12 +52,33 @@ def resampling_matrix(start, length, pixels, size, reverse=None):
     if reverse is not None:
         sample = tf.where(reverse[:, None], size - 1.0 - sample, sample)
     scale = length[:, None] / size
-    centre = start[:, None] + (sample + 0.5) * scale - 0.5
     pixel = tf.range(tf.cast(pixels, tf.float32))
-    distance = tf.abs(centre[:, :, None] - pixel) / tf.maximum(scale, 1.0)[:, :, None]
     inside = (pixel >= tf.floor(start)[:, None]) & (pixel < tf.math.ceil(start + length)[:, None])
-    weights = tf.maximum(1.0 - distance, 0.0) * tf.cast(inside, tf.float32)[:, None, :]
-    return weights / tf.reduce_sum(weights, axis=2, keepdims=True)
+    return triangle(centres(start[:, None], scale, sample), pixel, scale, inside[:, None, :])
+
+
+def centres(start, scale, sample):
+    """Where samples of an interval lie, in pixels: the middle of every `scale` of them from `start` on."""
+    return start + (sample + 0.5) * scale - 0.5
+
+
+def triangle(centre, pixel, scale, inside=None):
+    """The weights of pixels in samples, by a triangle as wide as the samples are apart and at least as pixels are.
+
+    Args:
+      centre: float32 [..., M], see `centres`.
+      pixel: float32 [..., P].
+      scale: float32 that broadcasts against the centres; pixels from one sample to the next.
+      inside: bool that broadcasts against the weights, pixels that count; None for all.
+
+    Returns:
+      float32 [..., M, P]; rows sum to 1.
+    """
+    distance = tf.abs(centre[..., None] - pixel[..., None, :]) / tf.maximum(scale, 1.0)[..., None]
+    weights = tf.maximum(1.0 - distance, 0.0)
+    if inside is not None:
+        weights *= tf.cast(inside, tf.float32)
+    return weights * (1.0 / tf.reduce_sum(weights, axis=-1, keepdims=True))
 
 
 def crop_resize_flip(images, boxes, flips, size):

@@ -63,21 +63,32 @@ def draws_of(policy):
 
 def random_crop(images, draws, size, policy):
     """The geometric half of a view; images of one size, or a batch of one image of any size."""
-    batch, height, width = (tf.shape(images)[i] for i in range(3))
-    heights, widths = (tf.fill([batch], tf.cast(side, tf.float32)) for side in (height, width))
-    boxes, flips = crop.sample_boxes(draws[:, : crop.DRAWS], heights, widths, policy.crop_min_area, policy.flip)
+    boxes, flips = boxes_of(draws[:, : crop.DRAWS], *tf.unstack(tf.shape(images)[1:3]), policy)
     return crop.crop_resize_flip(images, boxes, flips, size)
+
+
+def boxes_of(draws, height, width, policy):
+    """Boxes and flips, see `crop.sample_boxes`, of images of one size."""
+    heights, widths = (tf.fill([tf.shape(draws)[0]], tf.cast(side, tf.float32)) for side in (height, width))
+    return crop.sample_boxes(draws, heights, widths, policy.crop_min_area, policy.flip)
 
 
 def recolour(images, draws, policy):
     """What follows crop and flip, on float images in [0, 1]: RandAugment, or blur and colour, each skipped where nothing asks for it."""
     if policy.augment == "randaugment":
         return randaugment.augment(images, draws[:, DRAWS:], policy.randaugment_magnitude)
+    sigma, factors = blur_and_colour(draws, policy)
+    if sigma is not None:
+        images = blur.blur(images, sigma)
+    return images if factors is None else colour.distort(images, factors)
+
+
+def blur_and_colour(draws, policy):
+    """The parameters of `blur.blur` and of `colour.distort`; None for what the policy does not ask for."""
     if policy.augment == "simclr":
         published = {name: getattr(PretrainConfig, name) for name in ("jitter", "grey", "blur")}
         policy = dataclasses.replace(policy, **published)
-    if policy.blur > 0:
-        images = blur.blur(images, blur.sample_sigma(draws[:, -blur.DRAWS :], policy.blur))
-    if policy.jitter > 0 or policy.grey > 0:
-        images = colour.distort(images, colour.sample_factors(draws[:, crop.DRAWS : -blur.DRAWS], policy))
-    return images
+    _, for_colour, for_blur = tf.split(draws[:, :DRAWS], [crop.DRAWS, colour.DRAWS, blur.DRAWS], axis=1)
+    sigma = blur.sample_sigma(for_blur, policy.blur) if policy.blur > 0 else None
+    factors = colour.sample_factors(for_colour, policy) if policy.jitter > 0 or policy.grey > 0 else None
+    return sigma, factors

@@ -5,7 +5,7 @@ import os
 
 import tensorflow as tf
 
-from tf_simclr.augment import views
+from tf_simclr.augment import on_host, views
 from tf_simclr.data import decode
 from tf_simclr.data.decode import match_channels
 from tf_simclr.data.order import example_at
@@ -60,25 +60,37 @@ def training_batches(
         images = None if source.images is None else tf.constant(source.images)
         keys = None if source.encoded is None else source.storage.tensor(source.encoded)
 
+    crop_only = on_device or policy.augment == "randaugment"  # what follows is made of the draws
+
     def name_examples(positions):
         example = example_at(positions, seed, stream, len(source))
         draws = tuple(views.draw(seed, positions, number, policy) for number in numbers)
-        batch = {"position": positions, "example": example, "draws": draws}
-        return batch if labels is None else {**batch, "label": tf.gather(labels, example)}
+        batch = {"position": positions, "example": example}
+        if labels is not None:
+            batch["label"] = tf.gather(labels, example)
+        if crop_only:
+            batch["draws"] = draws
+        prepared = (on_host.prepare(d, policy, channels, crop_only) for d in draws)
+        return {**batch, "numbers": tf.nest.map_structure(lambda *of: tf.stack(of, 1), *prepared)}
 
     def take(batch):
         return {**batch, "images": match_channels(tf.gather(images, batch["example"]), channels)}
 
-    def crop_one(named):
+    def make_together(batch):
+        batch = take(batch)
+        each = [tf.nest.map_structure(lambda of, v=view: of[:, v], batch["numbers"]) for view in range(view_count)]
+        return {**batch, "views": tuple(on_host.make_together(batch["images"], of_view, size, policy) for of_view in each)}
+
+    def make_one(named):
         # One decoding serves all views, and only the crop needs the image at its own size.
-        image = match_channels(_read(keys[named["example"]], source, spec), channels)[None]
-        return {**named, "views": tuple(views.random_crop(image, draws[None], size, policy)[0] for draws in named["draws"])}
+        image = _read(keys[named["example"]], source, spec) if images is None else images[named["example"]]
+        return {**named, "views": tuple(on_host.make_one(match_channels(image, channels), named["numbers"], size, policy))}
 
     def finish(batch):
-        return batch if on_device else views.finish(batch, size, policy)
-
-    def finish_crops(batch):
-        return finish({**batch, "views": tuple(tf.ensure_shape(crop, [made, size, size, channels]) for crop in batch["views"])})
+        rest = {key: value for key, value in batch.items() if key != "numbers"}
+        if on_device:
+            return rest
+        return views.finish(rest, size, policy) if crop_only else {key: value for key, value in rest.items() if key != "images"}
 
     # No function here branches on a tensor, and AutoGraph would take longer to read them than TensorFlow to trace them.
     plain = tf.autograph.experimental.do_not_convert
@@ -90,11 +102,13 @@ def training_batches(
     if at_a_time:
         positions = positions.unbatch().batch(made, drop_remainder=True)
     named = positions.map(plain(name_examples), **parallel)
-    if images is not None:
+    if images is not None and on_device:
         finished = named.map(plain(lambda batch: finish(take(batch))), **parallel)
+    elif images is not None and max(size, *images.shape[1:3]) <= on_host.TOGETHER:
+        finished = named.map(plain(lambda batch: finish(make_together(batch))), **parallel)
     else:
-        crops = named.unbatch().map(plain(crop_one), **parallel).batch(made, drop_remainder=True)
-        finished = crops.map(plain(finish_crops), **parallel)
+        crops = named.unbatch().map(plain(make_one), **parallel).batch(made, drop_remainder=True)
+        finished = crops.map(plain(finish), **parallel)
     if at_a_time:
         parts = finished.batch(part_size // made, drop_remainder=True)
         return parts.map(plain(lambda batch: tf.nest.map_structure(_joined, batch))).prefetch(1)
