@@ -1,5 +1,6 @@
 """What predict and embed share: a model from a run or an export, images of which any may be bad, and answers as they come."""
 
+import concurrent.futures
 import dataclasses
 import pathlib
 
@@ -99,7 +100,17 @@ def answers(model, source, names, config):
                 status[place] = explain(source.encoded[first + place], source.storage, config.data)
             yield Answers(first, status, {name: _at(good, x[chosen]) for name, x in outputs.items()})
 
-    return with_progress(parts(), len(source), "passed", "images", count=len)
+    return with_progress(_ahead(parts()), len(source), "passed", "images", count=len)
+
+
+def _ahead(items):
+    """The items, each made while the one before it is used."""
+    end = object()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = pool.submit(next, items, end)
+            yield item
 
 
 def _at(good, x):
