@@ -14,7 +14,7 @@ from tf_simclr.cli import main
 from tf_simclr.config import Config, replace
 from tf_simclr.data import by_pillow, load_data
 from tf_simclr.data.load import load_images
-from tf_simclr.stages import predict
+from tf_simclr.stages import answers, predict
 
 
 def rows(directory):
@@ -57,6 +57,22 @@ def test_an_export_alone_says_the_same(predicted):
         assert float(a["probability"] or 0) == pytest.approx(float(b["probability"] or 0), abs=2e-6)
     assert len(one) == len(other)
     assert sorted(path.name for path in predicted["export"].iterdir()) == ["lock.json", "predictions.csv"]
+
+
+def test_answers_are_of_all_images_wherever_the_bad_ones_stand(classifier, folder, expected, tmp_path):
+    good = {place: ("10.png", "z.bmp", "2.png")[i] for i, place in enumerate((2, 3, 9))}
+    for place in range(14):
+        (tmp_path / f"{place:02}.png").write_bytes((folder[0] / good[place]).read_bytes() if place in good else b"no image")
+    source = load_images(replace(Config(), data__data_dir=str(tmp_path / "*")).data)
+    settings = replace(Config(), stage="predict", from_run=str(classifier[1] / "export"), eval_batch_size=2)
+    parts = list(answers.answers(answers.open_model(settings), source, ["features"], settings))
+    assert [part.start for part in parts] == np.cumsum([0, *(len(part) for part in parts[:-1])]).tolist()
+    assert all(1 <= len(part) == len(part.outputs["features"]) <= 2 for part in parts)
+    status = [text for part in parts for text in part.status]
+    assert len(status) == 14 and all((text == "ok") == (place in good) for place, text in enumerate(status))
+    features = np.concatenate([part.outputs["features"] for part in parts])
+    wanted = [expected[good[i]]["features"] if i in good else np.zeros_like(features[0]) for i in range(14)]
+    np.testing.assert_allclose(features, wanted, atol=1e-5)
 
 
 def test_what_is_read_of_every_kind_of_place(folder, tmp_path):

@@ -59,16 +59,31 @@ def read(content, channels, background="white", pillow=False, max_pixels=None):
 
 def show(stored, content, channels, background="white"):
     """The second half of `read`, which never fails: `stored`, the pixels that `read_stored` took out of `content`, as they are meant."""
-    noted, has = tf.where(_kind(content) < _PHOTOS, exif.orientation(content), 1), tf.shape(stored)[2]
+    has = tf.shape(stored)[2]
 
     def in_full():
-        upright = exif.turn_upright(stored, noted)
+        upright = exif.turn_upright(stored, tf.where(is_photo(content), exif.orientation(content), 1))
         has_alpha = has % 2 == 0  # the last of 2 or 4 channels
         return convert_channels(tf.cond(has_alpha, lambda: _over(upright, BACKGROUNDS[background]), lambda: upright), channels)
 
-    # Most images need none of it, and conditions within conditions cost time in a data pipeline.
-    shown = tf.cond((noted == 1) & (has == channels), lambda: stored, in_full)
+    # Most images need none of it.
+    shown = tf.cond((has == channels) & ~exif.is_noted(content), lambda: stored, _apart(in_full))
     return tf.ensure_shape(shown, [None, None, channels])
+
+
+def _apart(branch):
+    """A branch of `tf.cond` that costs nothing where it is not taken.
+
+    In a graph all operations of all branches are visited, those not taken as dead ones: for an ordinary image that took longer than to
+    decode it. A function that is not inlined is a single operation.
+    """
+
+    def call():
+        if tf.executing_eagerly():
+            return branch()
+        return tf.function(branch, autograph=False, experimental_attributes={"_noinline": True})()
+
+    return call
 
 
 def _over(image, level):
@@ -92,8 +107,7 @@ def is_photo(contents):
 
 def _kind(contents):
     """Places in `_KINDS`, by the first two bytes; their number where none fits. int32, of the shape of `contents`."""
-    # What is shorter than two bytes is filled up: it is not an error to ask.
-    magic = tf.strings.substr(contents + "  ", 0, 2)
+    magic = tf.strings.substr(contents, 0, 2)  # of less, what there is
     return tf.argmax(tf.stack([*(magic == start for start in _KINDS), magic == magic]), axis=0, output_type=tf.int32)  # noqa: PLR0124
 
 
@@ -132,11 +146,15 @@ def read_stored(content, pillow=False, max_pixels=None, photo=False):
         pixels = _number(content, (18, 19, 20, 21)) * tf.minimum(height, 2**32 - height)
         return bmp.pixels(bounded(content, pixels), by_python if pillow else None)
 
-    kind = _kind(content)
-    if photo:
+    def photograph():
         return tf.cond(kind == 0, jpeg, png)
-    # Without Pillow, decode_image says what it accepts, and fails.
-    return tf.switch_case(kind, [jpeg, png, animation, bitmap, by_python if pillow else by_decode_image])
+
+    def other():
+        # Without Pillow, decode_image says what it accepts, and fails.
+        return tf.switch_case(kind - _PHOTOS, [animation, bitmap, by_python if pillow else by_decode_image])
+
+    kind = _kind(content)
+    return photograph() if photo else tf.cond(kind < _PHOTOS, photograph, _apart(other))
 
 
 def _number(content, places):
@@ -155,7 +173,13 @@ def resize_to_square(image, size):
     Returns:
       float32 [size, size, C] in [0, 1].
     """
-    return resize_batch(tf.cast(_central_square(image[None]), tf.float32) * (1.0 / 255.0), size)[0]
+
+    def scaled(pixels):
+        return tf.cast(pixels, tf.float32) * (1.0 / 255.0)
+
+    fits = tf.reduce_all(tf.shape(image)[:2] == size)
+    square = tf.cond(fits, lambda: scaled(image), _apart(lambda: resize_batch(scaled(_central_square(image[None])), size)[0]))
+    return tf.ensure_shape(square, [size, size, image.shape[2]])
 
 
 def resize_batch(images, size):

@@ -15,6 +15,11 @@ _BIG = r"MM\x00\*\x00\x00\x00\x08\C\C(?:\C{12}){0,60}?\x01\x12\x00\x03\x00\x00\x
 _PATTERN = rf"\A\C*?(?:Exif\x00\x00|eXIf)(?:{_LITTLE}|{_BIG})\C*\z"
 
 
+def is_noted(content):
+    """Whether there is an orientation to be found in an encoded image, bool scalar: quicker than to find it."""
+    return tf.strings.regex_full_match(tf.strings.substr(content, 0, _HEAD), _PATTERN)
+
+
 def orientation(content):
     """The orientation noted in a JPEG's APP1 segment or a PNG's eXIf chunk.
 

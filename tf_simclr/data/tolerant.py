@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_simclr.data import decode
-from tf_simclr.data.pipeline import AHEAD, THREADS, plain_batches, untuned
+from tf_simclr.data.pipeline import THREADS, plain_batches, untuned
 
 
 def squares_of(items, places, count, read_one, spec, threads):
@@ -52,7 +52,7 @@ def run_once(dataset):
 
 
 def tolerant_batches(source, *, spec, batch_size, limits):
-    """`plain_batches` of a source that may hold bad images.
+    """`plain_batches` of the good images of a source that may hold bad ones.
 
     Memory holds a few batches, whatever the number of images.
 
@@ -63,29 +63,32 @@ def tolerant_batches(source, *, spec, batch_size, limits):
       limits: a `DataConfig`: max_pixels, max_bytes; what has more is bad, and not read or decoded.
 
     Returns:
-      tf.data.Dataset of float32 [n, S, S, C] in [0, 1], black where an image is bad, and bool [n], whether it is good.
+      tf.data.Dataset of int64 [n], numbers of good images in the source, ascending, and float32 [n, S, S, C] in [0, 1]. What is bad is
+      left out: the numbers between are its own.
     """
+    numbers = tf.data.Dataset.range(len(source)).batch(batch_size)
     if source.images is not None:
-        return plain_batches(source, spec=spec, batch_size=batch_size).map(lambda images: (images, tf.ones(tf.shape(images)[:1], tf.bool)))
+        return untuned(tf.data.Dataset.zip((numbers, plain_batches(source, spec=spec, batch_size=batch_size))))
     storage = source.storage
 
     def has_size(numbers):
         return np.array([_size_is_allowed(storage, source.encoded[number], limits) for number in numbers])
 
-    def read_one(key):
-        return decode.read(storage.content(key), spec.channels, spec.background, pillow=True, max_pixels=limits.max_pixels)
-
-    def read_batch(numbers, keys):
+    def with_size(numbers):
         # Python, for TensorFlow has no operation that asks a file for its size; once for a batch.
-        allowed = tf.ensure_shape(tf.numpy_function(has_size, [numbers], tf.bool, stateful=False), [None])
-        places = tf.where(allowed)[:, 0]
-        return squares_of(tf.gather(keys, places), places, tf.size(numbers, tf.int64), read_one, spec, THREADS)
+        allowed = tf.numpy_function(has_size, [numbers], tf.bool, stateful=False)
+        return tf.boolean_mask(numbers, tf.ensure_shape(allowed, [None]))
 
+    def read(number):
+        content = storage.content(keys[number])
+        image = decode.read(content, spec.channels, spec.background, pillow=True, max_pixels=limits.max_pixels)
+        return number, decode.resize_to_square(image, spec.image_size)
+
+    plain = tf.autograph.experimental.do_not_convert
     with tf.device("CPU:0"):
-        keys = tf.data.Dataset.from_tensor_slices(storage.tensor(source.encoded)).batch(batch_size)
-        numbers = tf.data.Dataset.range(len(source)).batch(batch_size)
-        read = tf.data.Dataset.zip((numbers, keys)).map(tf.autograph.experimental.do_not_convert(read_batch), num_parallel_calls=AHEAD)
-    return untuned(read.prefetch(1))
+        keys = storage.tensor(source.encoded)
+        images = without_errors(numbers.map(plain(with_size)).unbatch(), read, num_parallel_calls=THREADS)
+        return untuned(images.batch(batch_size).prefetch(1))
 
 
 def _size_is_allowed(storage, key, limits):

@@ -1,9 +1,11 @@
 """What predict and embed share: a model from a run or an export, images of which any may be bad, and answers as they come."""
 
+import concurrent.futures
 import dataclasses
 import pathlib
 
 import numpy as np
+import tensorflow as tf
 from absl import logging
 
 from tf_simclr import lock, shipped
@@ -73,21 +75,56 @@ def answers(model, source, names, config):
       names: the outputs that are wanted.
       config: a `Config`: eval_batch_size, and of its data the limits on images.
 
-    Yields:
-      `Answers`, each of at most eval_batch_size images.
+    Returns:
+      iterator of `Answers`, each of at most eval_batch_size images.
     """
-    batches = tolerant_batches(source, spec=model.spec, batch_size=config.eval_batch_size, limits=config.data)
-    start = 0
-    for images, good in with_progress(batches, len(source), "passed", "images", count=lambda batch: len(batch[1])):
-        outputs, good = model.call(images), good.numpy()
-        outputs = {name: outputs[name].numpy() for name in names}
-        status = [OK] * len(good)
-        for place in np.flatnonzero(~good):
-            status[place] = explain(source.encoded[start + place], source.storage, config.data)
-        if not good.all():
-            outputs = {name: x * good[:, None] for name, x in outputs.items()}
-        yield Answers(start, status, outputs)
-        start += len(good)
+    size = config.eval_batch_size
+
+    def parts():
+        start = 0
+        for numbers, images in tolerant_batches(source, spec=model.spec, batch_size=size, limits=config.data):
+            outputs, numbers = model.call(images), numbers.numpy()
+            yield from filled(start, numbers[-1] + 1, numbers, {name: outputs[name].numpy() for name in names})
+            start = numbers[-1] + 1
+        if start < len(source):  # bad ones behind the last good one
+            yield from filled(start, len(source), np.empty(0, int), no_outputs(model, names))
+
+    def filled(start, stop, numbers, outputs):
+        """All images from `start` to `stop`, of which those with these numbers are good and have these outputs."""
+        for first in range(start, stop, size):
+            last = min(first + size, stop)
+            chosen = slice(*np.searchsorted(numbers, [first, last]))
+            good = np.isin(np.arange(first, last), numbers[chosen])
+            status = [OK] * len(good)
+            for place in np.flatnonzero(~good):
+                status[place] = explain(source.encoded[first + place], source.storage, config.data)
+            yield Answers(first, status, {name: _at(good, x[chosen]) for name, x in outputs.items()})
+
+    return with_progress(_ahead(parts()), len(source), "passed", "images", count=len)
+
+
+def _ahead(items):
+    """The items, each made while the one before it is used."""
+    end = object()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = pool.submit(next, items, end)
+            yield item
+
+
+def _at(good, x):
+    """float32 [n, …]: the rows of x where `good`, bool [n], says so, and 0 elsewhere."""
+    whole = np.zeros([len(good), *x.shape[1:]], x.dtype)
+    whole[good] = x
+    return whole
+
+
+def no_outputs(model, names):
+    """The outputs of a `Served` for no image, dict of float32 [0, …]."""
+    spec = model.spec
+    black = model.call(tf.zeros([1, spec.image_size, spec.image_size, spec.channels]))  # TensorFlow refuses an empty batch
+    return {name: black[name].numpy()[:0] for name in names}
 
 
 def log_end(done, bad, seconds, path):

@@ -3,7 +3,6 @@
 import zipfile
 
 import numpy as np
-import tensorflow as tf
 from absl import logging
 
 from tf_simclr import durable
@@ -13,7 +12,7 @@ from tf_simclr.export.reading import OK
 from tf_simclr.export.reusable import layer
 from tf_simclr.inspection.sheet import rows_sheet
 from tf_simclr.stages import setup
-from tf_simclr.stages.answers import answers, log_end, open_directory, open_images, open_model
+from tf_simclr.stages.answers import answers, log_end, no_outputs, open_directory, open_images, open_model
 
 FILE, NEIGHBOURS, MAP = "embeddings.npz", "neighbours.png", "map.png"
 AMONG = 10_000  # images, drawn by the seed, that the pictures are of
@@ -49,8 +48,7 @@ def run(config, data=None):
             status.extend(part.status)
             yield part.outputs[name]
 
-    square = tf.zeros([1, model.spec.image_size, model.spec.image_size, model.spec.channels])
-    dimensions = int(model.call(square)[name].shape[1])
+    dimensions = no_outputs(model, [name])[name].shape[1]
     with durable.replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
         _write(archive, "features", np.float32, [len(source), dimensions], features())
         for key, texts in (("paths", [source.name(i) for i in range(len(source))]), ("status", status)):
