@@ -24,7 +24,11 @@ def expected(pixels, draws, size, policy):
 
 
 def together(pixels, draws, size, policy):
-    return on_host.make_together(pixels, on_host.prepare(draws, policy, pixels.shape[3]), size, policy)
+    """Each image as two views, of which the first is by these draws."""
+    other = views.draw(2, tf.range(len(pixels), dtype=tf.int64), 0, policy)
+    prepared = (on_host.prepare(d, policy, pixels.shape[3]) for d in (draws, other))
+    numbers = tf.nest.map_structure(lambda *of: tf.stack(of, 1), *prepared)
+    return on_host.make_together(pixels, numbers, size, policy)[0]
 
 
 def one_by_one(pixels, draws, size, policy):

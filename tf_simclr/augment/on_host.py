@@ -45,14 +45,23 @@ def make_together(images, numbers, size, policy):
 
     Args:
       images: uint8 [B, H, W, C].
-      numbers: what `prepare` returns.
+      numbers: what `prepare` returns, with the V views of every image: [B, V, …].
       size: S, side of the output in pixels.
       policy: see `views.make_view`.
 
     Returns:
-      float32 [B, S, S, C] in [0, 1].
+      A list of V float32 [B, S, S, C] in [0, 1].
     """
-    height, width, channels = images.shape[1:]
+    planes = tf.transpose(tf.cast(images, tf.float32), [0, 3, 1, 2])
+    if "colour" in numbers:
+        planes = tf.concat([planes, tf.fill([tf.shape(planes)[0], 1, *images.shape[1:3]], 255.0)], axis=1)
+    each = (tf.nest.map_structure(lambda of, v=view: of[:, v], numbers) for view in range(numbers["boxes"].shape[1]))
+    return [_resample_together(planes, of_view, images.shape[3], size, policy) for of_view in each]
+
+
+def _resample_together(planes, numbers, channels, size, policy):
+    """One view: planes are the channels of images in 0–255, float32 [B, C, H, W], and where there is colour one more of 255."""
+    height, width = planes.shape[2:]
     boxes, flips = views.boxes_of(numbers["boxes"], height, width, policy)
     rows = crop.resampling_matrix(boxes[:, 0], boxes[:, 2], height, size) * (1.0 / 255.0)
     columns = crop.resampling_matrix(boxes[:, 1], boxes[:, 3], width, size, flips)
@@ -60,13 +69,9 @@ def make_together(images, numbers, size, policy):
         pixel = tf.range(size, dtype=tf.float32)
         weights = blur.kernel(numbers["sigma"][:, None, None], pixel, pixel, size)
         rows, columns = weights @ rows, weights @ columns
-    planes = tf.transpose(tf.cast(images, tf.float32), [0, 3, 1, 2])
-    maps = numbers.get("colour")
-    if maps is not None:
-        planes = tf.concat([planes, tf.fill([tf.shape(planes)[0], 1, height, width], 255.0)], axis=1)
     shrunk = tf.reshape(rows[:, None] @ planes, [-1, planes.shape[1] * size, width])
     resized = tf.reshape(tf.matmul(shrunk, columns, transpose_b=True), [-1, planes.shape[1], size * size])
-    finished = _finish(resized, tf.reduce_mean(resized[:, :channels], axis=2), maps)
+    finished = _finish(resized, tf.reduce_mean(resized[:, :channels], axis=2), numbers.get("colour"))
     return tf.reshape(finished, [-1, size, size, channels])
 
 

@@ -78,8 +78,7 @@ def training_batches(
 
     def make_together(batch):
         batch = take(batch)
-        each = [tf.nest.map_structure(lambda of, v=view: of[:, v], batch["numbers"]) for view in range(view_count)]
-        return {**batch, "views": tuple(on_host.make_together(batch["images"], of_view, size, policy) for of_view in each)}
+        return {**batch, "views": tuple(on_host.make_together(batch["images"], batch["numbers"], size, policy))}
 
     def make_one(named):
         # One decoding serves all views, and only the crop needs the image at its own size.

@@ -20,6 +20,7 @@ from tf_simclr.data.source import as_source
 
 SECONDS = 3.0  # that a measurement lasts, after as long a start that does not count
 ENDLESS = 1 << 40
+PUBLISHED = PretrainConfig()
 
 
 # The published pipeline
@@ -59,25 +60,26 @@ def blur(image, size):
     return tf.nn.depthwise_conv2d(image, tf.transpose(kernel, [1, 0, 2, 3]), [1, 1, 1, 1], "SAME")[0]
 
 
-def published_view(image, size):
+def published_view(image, size, policy):
     """One view of an image, float32 [H, W, 3] in [0, 1] to float32 [size, size, 3] in [0, 1]."""
 
     def perhaps(probability, operation, x):
         return tf.cond(tf.random.uniform([]) < probability, lambda: operation(x), lambda: x)
 
     image = tf.image.random_flip_left_right(crop_and_resize(image, size))
-    image = perhaps(PretrainConfig.jitter, jitter, image)
-    image = perhaps(PretrainConfig.grey, lambda x: tf.image.grayscale_to_rgb(tf.image.rgb_to_grayscale(x)), image)
-    image = perhaps(PretrainConfig.blur, lambda x: blur(x, size), image)
+    image = perhaps(policy.jitter, jitter, image)
+    image = perhaps(policy.grey, lambda x: tf.image.grayscale_to_rgb(tf.image.rgb_to_grayscale(x)), image)
+    if policy.blur:
+        image = perhaps(policy.blur, lambda x: blur(x, size), image)
     return tf.clip_by_value(tf.ensure_shape(image, [size, size, 3]), 0.0, 1.0)
 
 
-def published_batches(images, size, batch_size):
+def published_batches(images, size, batch_size, policy):
     """Endless batches of two views of a data set of uint8 images [H, W, 3]."""
 
     def two_views(image):
         image = tf.image.convert_image_dtype(image, tf.float32)
-        return published_view(image, size), published_view(image, size)
+        return published_view(image, size, policy), published_view(image, size, policy)
 
     views = images.map(two_views, num_parallel_calls=tf.data.AUTOTUNE)
     return views.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
@@ -95,19 +97,19 @@ def images_per_second(dataset, batch_size):
     return speed(lambda: next(batches), batch_size, SECONDS)
 
 
-def compare(source, images, size, batch_size, repeats):
+def compare(source, images, size, batch_size, repeats, policy=PUBLISHED):
     """The result of a row: our batches of a `Source` against the published ones of a data set of the same images."""
     ours = training_batches(
         source,
         spec=ModelConfig(image_size=size, channels=3),
-        policy=PretrainConfig(),
+        policy=policy,
         seed=1,
         batch_size=batch_size,
         start=0,
         stop=ENDLESS // batch_size,
         view_count=2,
     )
-    against = published_batches(images, size, batch_size)
+    against = published_batches(images, size, batch_size, policy)
     sides = (lambda: images_per_second(ours, batch_size), lambda: images_per_second(against, batch_size))
     return {**paired(*sides, repeats), "unit": "images/s", "batch_size": batch_size}
 
@@ -130,7 +132,7 @@ def arrays(count, side):
 
 
 def views_32(repeats):
-    return compare(*arrays(2048, 32), 32, 256, repeats)
+    return compare(*arrays(2048, 32), 32, 256, repeats, PretrainConfig(blur=0.0))  # which images of that size go without
 
 
 def views_224(repeats):
