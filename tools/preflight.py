@@ -13,34 +13,16 @@ import json
 import math
 import pathlib
 import re
-import subprocess
 import sys
 import tempfile
+
+from environments import COMPILING, LOWERING, call, interpreter, lower
 
 from tf_simclr import cli
 from tf_simclr.errors import UsageError
 from tf_simclr.planning.accelerators import CHIPS
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-LOWERING, COMPILING = ".venv-tf221", ".venv-preflight"
 _UNITS = {"B": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-
-
-def interpreter(environment):
-    """The Python of an environment. Raises UsageError where it is not there."""
-    path = ROOT / environment / "bin" / "python"
-    if not path.exists():
-        raise UsageError(f"preflight needs the environment {environment}, which is not there; make it with: make preflight")
-    return str(path)
-
-
-def call(environment, script, *arguments):
-    """What a script of this folder prints, run in another environment. Raises UsageError with its last line where it fails."""
-    command = [interpreter(environment), str(ROOT / "tools" / script), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise UsageError((done.stderr.strip().splitlines() or [f"{script} ended with {done.returncode}"])[-1])
-    return done.stdout
 
 
 def check_topology(topology):
@@ -121,9 +103,8 @@ def main(argv=None):
     devices = json.loads(call(COMPILING, "preflight_compile.py", "describe", arguments.topology))["devices"]
     with tempfile.TemporaryDirectory() as directory:
         print("lowering the step", file=sys.stderr)
-        call(LOWERING, "preflight_lower.py", directory, arguments.training, devices, *flags)
         read = pathlib.Path(directory)
-        facts, compiled = json.loads((read / "facts.json").read_text()), None
+        facts, compiled = lower(read, arguments.training, devices, flags), None
         if (read / "step.hlo").exists():
             print("compiling it; a ResNet-50 takes minutes", file=sys.stderr)
             call(COMPILING, "preflight_compile.py", "compile", arguments.topology, directory)

@@ -1,6 +1,6 @@
 """The preflight: what needs no compiler, and, where its environments are, a real step compiled for a TPU that is not there."""
 
-import importlib.util
+import importlib
 import json
 import pathlib
 import subprocess
@@ -24,10 +24,9 @@ TOOL = ROOT / "tools" / "preflight.py"
 
 @pytest.fixture(scope="module")
 def preflight():
-    spec = importlib.util.spec_from_file_location("preflight", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(TOOL.parent))
+        yield importlib.import_module("preflight")
 
 
 @pytest.mark.parametrize("name, augment_on", [("pretrain", "host"), ("pretrain", "device"), ("finetune", "host")])
@@ -96,7 +95,7 @@ def test_operations_that_do_not_lower_are_named(preflight):
 
 
 def test_a_missing_environment_is_said_with_how_to_make_it(preflight, monkeypatch, tmp_path):
-    monkeypatch.setattr(preflight, "ROOT", tmp_path)
+    monkeypatch.setattr(importlib.import_module("environments"), "ROOT", tmp_path)
     with pytest.raises(UsageError, match="needs the environment .venv-tf221, which is not there; make it with: make preflight"):
         preflight.main(["--depth=10"])
 

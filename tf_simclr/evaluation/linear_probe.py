@@ -31,12 +31,11 @@ def fit_logistic(features, labels, num_classes, l2=0.0, seed=0):
     x = ((features - mean) / scale).astype(np.float32)
     # Principal axes: the penalty does not see rotations, at most min(N, D) axes matter, and along them the problem is well scaled.
     axes = np.linalg.svd(x, full_matrices=False)[2].T if len(x) < x.shape[1] else np.linalg.eigh(x.T @ x)[1]
-    x = x @ axes
-    targets = np.eye(num_classes, dtype=np.float32)[labels]
-    l2 = l2 or _cross_validated(x, labels, targets, seed)
-    weights, bias = _minimise(x, targets, l2, tolerance=1e-5)
-    weights = axes @ weights / scale[:, None]
-    return weights.astype(np.float32), (bias - mean @ weights).astype(np.float32), float(l2)
+    x = np.vstack([axes.T @ x.T, np.ones([1, len(x)], np.float32)])  # examples last: sums over few classes are slow along the last axis
+    l2, start = (l2, None) if l2 else _cross_validated(x, labels, num_classes, seed)
+    both = _minimise(x, labels, num_classes, l2, start, tolerance=1e-4)
+    weights = axes @ both[:, :-1].T / scale[:, None]
+    return weights.astype(np.float32), (both[:, -1] - mean @ weights).astype(np.float32), float(l2)
 
 
 def probabilities(features, weights, bias):
@@ -44,50 +43,94 @@ def probabilities(features, weights, bias):
     return scipy.special.softmax(np.asarray(features, np.float64) @ weights + bias, axis=1)
 
 
-def _loss(weights, bias, x, targets):
-    """Mean cross-entropy, and the probabilities."""
-    log_p = scipy.special.log_softmax(x @ weights.astype(np.float32) + bias, axis=1)
-    return -np.mean(np.sum(targets * log_p, axis=1)), np.exp(log_p)
+def _loss(both, x, labels):
+    """Mean cross-entropy, and the probabilities float32 [K, N], of weights and bias float [K, D+1]; x float32 [D+1, N] ends with ones."""
+    logits = both.astype(np.float32) @ x
+    logits -= logits.max(axis=0)
+    own = logits[labels, np.arange(len(labels))]
+    p = np.exp(logits, out=logits)
+    total = p.sum(axis=0)
+    p /= total
+    return np.mean(np.log(total) - own, dtype=np.float64), p
 
 
-def _minimise(x, targets, l2, start=None, tolerance=1e-5):
-    """Weights and bias of least loss, for x whose columns are uncorrelated."""
-    classes = targets.shape[1]
-    # The curvature at equal probabilities: in units of its root every coordinate is alike, and L-BFGS needs a third of the steps.
-    units = 1.0 / np.sqrt(np.append(np.mean(x**2, axis=0) / classes + l2, 1.0 / classes))[:, None]
+class _Objective:
+    """What is minimised, for SciPy: a function of the K · (D+1) weights and biases, flat.
 
-    def objective(flat):
-        both = flat.reshape(-1, classes) * units
-        value, p = _loss(both[:-1], both[-1], x, targets)
-        residual = (p - targets) / len(x)
-        gradient = np.vstack([x.T @ residual.astype(np.float32) + l2 * both[:-1], residual.sum(axis=0)]) * units
-        return value + 0.5 * l2 * np.sum(both[:-1] ** 2), gradient.ravel().astype(np.float64)
+    They count in units of the root of the curvature at equal probabilities, in which every coordinate is alike.
+    """
 
-    start = np.zeros([len(units), classes]) if start is None else np.vstack(start) / units
-    options = {"maxiter": 1000, "maxfun": 2000, "gtol": tolerance, "ftol": tolerance**1.5}
-    both = scipy.optimize.minimize(objective, start.ravel(), method="L-BFGS-B", jac=True, options=options).x.reshape(-1, classes) * units
-    return both[:-1], both[-1]
+    def __init__(self, x, labels, classes, l2):
+        self._x, self._labels = x, labels
+        self._penalty = np.append(np.full(len(x) - 1, l2), 0.0)
+        self._at = None
+        self.units = 1.0 / np.sqrt(np.einsum("dn,dn->d", x, x) / (len(labels) * classes) + self._penalty)
+        self.start = np.zeros([classes, len(x)])
+
+    def value_and_gradient(self, flat):
+        both = flat.reshape(self.start.shape) * self.units
+        value, self._p = _loss(both, self._x, self._labels)
+        self._at = flat.copy()
+        residual = self._p.copy()
+        residual[self._labels, np.arange(len(self._labels))] -= 1.0
+        return value + 0.5 * np.sum(self._penalty * both**2), self._back(residual, both)
+
+    def curvature(self, flat, direction):
+        """The Hessian at `flat` times a direction."""
+        if not np.array_equal(flat, self._at):  # the last one looked at was a step that was not taken
+            self.value_and_gradient(flat)
+        both = direction.reshape(self.start.shape) * self.units
+        moved = both.astype(np.float32) @ self._x
+        moved *= self._p
+        moved -= self._p * moved.sum(axis=0)
+        return self._back(moved, both)
+
+    def _back(self, residual, both):
+        """What a change of the logits, float32 [K, N], means for the coordinates."""
+        return ((residual @ self._x.T / len(self._labels) + self._penalty * both) * self.units).ravel()
 
 
-def _cross_validated(x, labels, targets, seed):
+def _minimise(x, labels, classes, l2, start=None, tolerance=1e-4):
+    """Weights and bias of least loss, float64 [K, D+1], for x whose rows are uncorrelated.
+
+    By Newton's method on the full batch, each step by conjugate gradients. It takes more passes than L-BFGS but half the time: SciPy's
+    L-BFGS has threads of its own, which wait for those of NumPy.
+    """
+    objective = _Objective(x, labels, classes, l2)
+    start = objective.start if start is None else start / objective.units
+    found = scipy.optimize.minimize(
+        objective.value_and_gradient,
+        start.ravel(),
+        method="trust-ncg",
+        jac=True,
+        hessp=objective.curvature,
+        options={"gtol": tolerance, "maxiter": 100, "initial_trust_radius": 10.0, "max_trust_radius": 1e4},
+    )
+    return found.x.reshape(start.shape) * objective.units
+
+
+def _cross_validated(x, labels, classes, seed):
+    """The penalty of least held-out loss, and weights and bias to start from."""
     counts = np.bincount(labels)
     if counts.max() < 2:
-        return UNVALIDATED_L2
+        return UNVALIDATED_L2, None
     folds = int(np.clip(counts[counts > 0].min(), 2, FOLDS))
     fold = _stratified(labels, folds, seed)
-    held_out = [fold == number for number in range(1 if len(x) > ONE_FOLD_ABOVE else folds)]
+    held_out = [fold == number for number in range(1 if len(labels) > ONE_FOLD_ABOVE else folds)]
     fits = [None] * len(held_out)
-    losses = []
+    losses, firsts = [], []
     for l2 in L2_GRID:
         total = 0.0
         for i, out in enumerate(held_out):
-            fits[i] = _minimise(x[~out], targets[~out], l2, fits[i], tolerance=1e-3)
-            total += _loss(*fits[i], x[out], targets[out])[0] * out.sum()
+            fits[i] = _minimise(x[:, ~out], labels[~out], classes, l2, fits[i], tolerance=3e-3)
+            total += _loss(fits[i], x[:, out], labels[out])[0] * out.sum()
         losses.append(total)
+        firsts.append(fits[0])
         # The loss falls, then rises: what comes after two rises is worse, and by far the slowest to fit.
         if len(losses) - 1 - int(np.argmin(losses)) >= 2:
             break
-    return L2_GRID[int(np.argmin(losses))]
+    best = int(np.argmin(losses))
+    return L2_GRID[best], firsts[best]
 
 
 def _stratified(labels, folds, seed):

@@ -28,6 +28,7 @@ CHIPS = {
     # Float32 in TF32, which TensorFlow multiplies in by default.
     "A100": Chip(312e12, 80e9, 2039e9, float32=156e12),
     "H100": Chip(989e12, 80e9, 3350e9, float32=495e12),
+    "H200": Chip(989e12, 141e9, 4800e9, float32=495e12),
 }
 # Name: chip, and how many. v2 to v4 and v5p count two cores a chip, v5e and v6e count chips.
 ACCELERATORS = {
