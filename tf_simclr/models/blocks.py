@@ -2,7 +2,27 @@
 
 import tensorflow as tf
 
-from tf_simclr.models.layers import BatchNorm, Conv
+from tf_simclr.models.layers import BatchNorm, Conv, recomputed, recomputes
+
+
+def chain(layers, x, training, lean):
+    """Runs layers of two parts, `convolve` and `finish`, one after the other.
+
+    Args:
+      layers: list of `ConvNorm` and `SelectiveKernel`.
+      x: float [B, H, W, C].
+      training: as everywhere in Keras.
+      lean: where gradients recompute, keep of what is between two convolutions nothing but the output of the first. With selective
+        kernels, whose streams are wide, that is a third of all that is kept; without, it was not worth its time.
+    """
+    if not (lean and recomputes()):
+        for layer in layers:
+            x = layer(x, training=training)
+        return x
+    x = layers[0].convolve(x)
+    for before, after in zip(layers, layers[1:]):
+        x = recomputed(lambda x, before=before, after=after: after.convolve(before.finish(x, training)), x)
+    return layers[-1].finish(x, training)
 
 
 class ConvNorm(tf.keras.layers.Layer):
@@ -15,7 +35,14 @@ class ConvNorm(tf.keras.layers.Layer):
         self._relu = relu
 
     def call(self, x, training=False):
-        x = self.norm(self.conv(x), training=training)
+        return self.finish(self.convolve(x), training)
+
+    def convolve(self, x):
+        return self.conv(x)
+
+    def finish(self, x, training):
+        """What comes after the convolution."""
+        x = self.norm(x, training=training)
         return tf.nn.relu(x) if self._relu else x
 
 
@@ -33,12 +60,22 @@ class SelectiveKernel(tf.keras.layers.Layer):
         self.mixing = Conv(2 * filters, 1)
 
     def call(self, x, training=False):
-        first, second = tf.split(self.streams(x, training=training), 2, axis=-1)
-        pooled = tf.reduce_mean(first + second, axis=[1, 2], keepdims=True)
+        return self._mix(self.streams(x, training=training), training)
+
+    def convolve(self, x):
+        return self.streams.convolve(x)
+
+    def finish(self, x, training):
+        """What comes after the convolution."""
+        return self._mix(self.streams.finish(x, training), training)
+
+    def _mix(self, x, training):
+        pooled = tf.add(*tf.split(tf.reduce_mean(x, axis=[1, 2], keepdims=True), 2, axis=-1))
         scores = self.mixing(self.squeeze(pooled, training=training))
         scores = tf.reshape(scores, [-1, 1, 1, 2, self._filters])
         share = tf.nn.softmax(tf.cast(scores, tf.float32), axis=3)
-        share = tf.cast(share, first.dtype)
+        share = tf.cast(share, x.dtype)
+        first, second = tf.split(x, 2, axis=-1)
         return first * share[:, :, :, 0] + second * share[:, :, :, 1]
 
 
@@ -74,14 +111,13 @@ class ResidualBlock(tf.keras.layers.Layer):
 
     def __init__(self, filters, stride, sk, project, **kwargs):
         super().__init__(**kwargs)
+        self._lean = sk
         self.shortcut = Shortcut(filters * self.EXPANSION, stride, sk) if project else None
         self.branch = self._make_branch(filters, SelectiveKernel(filters, stride) if sk else ConvNorm(filters, 3, stride))
 
     def call(self, x, training=False):
         residual = x if self.shortcut is None else self.shortcut(x, training=training)
-        for layer in self.branch:
-            x = layer(x, training=training)
-        return tf.nn.relu(x + residual)
+        return tf.nn.relu(chain(self.branch, x, training, self._lean) + residual)
 
 
 class BasicBlock(ResidualBlock):

@@ -6,6 +6,7 @@ import contextvars
 import tensorflow as tf
 
 _MOVES = contextvars.ContextVar("moving statistics move", default=True)
+_RECOMPUTES = contextvars.ContextVar("gradients compute again what they need", default=False)
 _LOCAL = contextvars.ContextVar("statistics of one replica's batch", default=False)
 
 
@@ -22,6 +23,52 @@ def micro_batch(moves):
     finally:
         _LOCAL.reset(before[0])
         _MOVES.reset(before[1])
+
+
+@contextlib.contextmanager
+def recomputing():
+    """Within it, networks in training mode keep less for the gradient, which computes it again: see `recomputed`."""
+    before = _RECOMPUTES.set(True)
+    try:
+        yield
+    finally:
+        _RECOMPUTES.reset(before)
+
+
+def recomputes():
+    """Whether this is within `recomputing`, on one replica: many would have to average their statistics again."""
+    return _RECOMPUTES.get() and tf.distribute.get_strategy().num_replicas_in_sync == 1
+
+
+def recomputed(function, x):
+    """`function(x)`, of which nothing but `x` is kept for the gradient: that computes it again, with moving statistics at rest.
+
+    It costs little where the way is short and ends with a convolution, whose gradient needs its input alone: in a graph the convolution
+    itself does not run again.
+
+    Args:
+      function: of a float tensor to one; variables in it get gradients, too.
+      x: float tensor.
+    """
+
+    @tf.custom_gradient
+    def run(x):
+        def gradient(upstream, variables=()):
+            with tf.control_dependencies([upstream]):  # else all would be computed again at once, and kept
+                again = tf.identity(x)
+            moves = _MOVES.set(False)
+            try:
+                with tf.GradientTape() as tape:
+                    tape.watch(again)
+                    y = function(again)
+            finally:
+                _MOVES.reset(moves)
+            mine, theirs = tape.gradient(y, (again, list(variables)), upstream)
+            return (mine, theirs) if variables else mine
+
+        return function(x), gradient
+
+    return run(x)
 
 
 class Conv(tf.keras.layers.Layer):

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tf_simclr.models.blocks import BasicBlock, Bottleneck, ConvNorm
+from tf_simclr.models.blocks import BasicBlock, Bottleneck, ConvNorm, chain
 
 LAYOUTS = {
     10: (BasicBlock, (1, 1, 1, 1)),
@@ -45,10 +45,10 @@ class Stem(tf.keras.layers.Layer):
         else:
             self.convs = [ConvNorm(channels, 3, {"cifar": 1, "cifar2": 2}[kind])]
         self.pool = kind == "imagenet"
+        self._lean = sk
 
     def call(self, x, training=False):
-        for conv in self.convs:
-            x = conv(x, training=training)
+        x = chain(self.convs, x, training, self._lean)
         pooled = tf.nn.max_pool2d(x, 3, 2, "SAME") if self.pool else x
         return x, pooled
 

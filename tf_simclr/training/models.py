@@ -7,6 +7,7 @@ which is what Keras optimizers do with gradients. Logged scalars are means over 
 import tensorflow as tf
 
 from tf_simclr.augment import views
+from tf_simclr.models.layers import recomputing
 from tf_simclr.objectives.cross_entropy import distillation, supervised
 from tf_simclr.objectives.nt_xent import nt_xent
 from tf_simclr.objectives.replicas import replica_count
@@ -46,7 +47,7 @@ class Trainer(tf.keras.Model):
 
     def differentiate(self, batch):
         """The scalars of `objective`, and the gradients of this replica's share of the loss in the network's trainable variables."""
-        with tf.GradientTape() as tape:
+        with recomputing(), tf.GradientTape() as tape:
             scalars = self.objective(batch)
             loss = scalars["loss"]
             if self._classifier_decay and self.network.classifier is not None:

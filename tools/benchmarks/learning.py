@@ -19,10 +19,10 @@ from tf_simclr.data import load_data
 from tf_simclr.data.pipeline import plain_batches
 from tf_simclr.evaluation.features import extractor
 from tf_simclr.evaluation.linear_probe import fit_logistic
-from tf_simclr.optimizers.build import build
 from tf_simclr.optimizers.schedules import WarmupCosine
 from tf_simclr.run_directory import RunDirectory
 from tf_simclr.stages import run, setup
+from tf_simclr.training.fit import prepare
 from tf_simclr.training.models import ContrastiveModel
 
 EPOCHS, TIMED = 90, 2  # of linear evaluation; and of them measured with a forward pass in each, the others taking as long
@@ -112,7 +112,7 @@ def micro_batch_scaling(repeats):
     def steps(batch_size, count):
         fit = PretrainConfig(batch_size=batch_size, micro_batch_size=MICRO_BATCH)
         model = ContrastiveModel(setup.build_network(spec, spec.head_layers, 0, seed=0), fit.temperature, fit.micro_batch_size)
-        model.compile(optimizer=build(model.network, fit, 1000))
+        prepare(model, fit, 1000, Config())
         views = tuple(tf.random.stateless_uniform([batch_size, 32, 32, 1], [0, view]) for view in range(2))
         step = tf.function(lambda: model.train_step({"views": views})["loss"])
 
