@@ -140,6 +140,7 @@ def test_nan_stops_before_the_update(data, tmp_path, where, outcome):
     outcome(f"{where}: exit 3, step and images named, last good checkpoint at step 6")
 
 
+@pytest.mark.slow
 @pytest.mark.fault("R5")
 def test_nan_in_compiled_steps_stops_before_anything_is_saved(data, tmp_path, outcome):
     flags = [*problem.flags(data, tmp_path / "run", "pretrain"), "--jit", "--augment_on=device", "--steps_per_execution=2"]

@@ -17,6 +17,7 @@ from tf_simclr.errors import UsageError
 from tf_simclr.models.layers import BatchNorm
 from tf_simclr.objectives.memory import Memory
 from tf_simclr.stages import setup
+from tf_simclr.training.callbacks import LossIsNaN, StopAtNaN
 from tf_simclr.training.fit import prepare
 from tf_simclr.training.models import ContrastiveModel, DistillationModel, SupervisedModel
 
@@ -134,6 +135,17 @@ def test_what_is_not_finite_shows_in_the_loss(settings, monkeypatch):
     monkeypatch.setattr(model, "differentiate", spoilt)
     step = tf.function(model.train_step, jit_compile=bool(settings.get("jit")), autograph=False)
     assert np.isnan(step(batch_of("finetune", on_device=False))["loss"])
+
+
+def test_a_loss_that_is_not_finite_stops_before_anything_is_saved():
+    saved = []
+    stop = StopAtNaN()
+    stop.on_train_batch_end(0, {"loss": tf.constant(1.0)})
+    with pytest.raises(LossIsNaN):
+        tf.keras.callbacks.CallbackList([stop, tf.keras.callbacks.LambdaCallback(on_train_batch_end=saved.append)]).on_train_batch_end(
+            0, {"loss": tf.constant(float("nan"))}
+        )
+    assert not saved
 
 
 def test_steps_per_execution_changes_nothing_and_a_run_resumes(tmp_path):

@@ -93,7 +93,7 @@ def training_batches(
 
     # No function here branches on a tensor, and AutoGraph would take longer to read them than TensorFlow to trace them.
     plain = tf.autograph.experimental.do_not_convert
-    parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
+    parallel = {"num_parallel_calls": THREADS, "deterministic": True}
     positions = tf.data.Dataset.range(start * batch_size, stop * batch_size).batch(part_size, drop_remainder=True)
     if share.mine < share.parts:
         numbered = positions.enumerate().filter(plain(lambda i, _: (i % share.parts >= share.first) & (i % share.parts < last)))
@@ -111,7 +111,7 @@ def training_batches(
     if at_a_time:
         parts = finished.batch(part_size // made, drop_remainder=True)
         return parts.map(plain(lambda batch: tf.nest.map_structure(_joined, batch))).prefetch(1)
-    return finished.prefetch(tf.data.AUTOTUNE)
+    return untuned(finished.prefetch(AHEAD))
 
 
 def plain_batches(source, *, spec, batch_size):
