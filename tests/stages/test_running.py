@@ -47,8 +47,8 @@ def test_a_resumed_run_is_the_same_run(tmp_path, monkeypatch):
 
 @pytest.mark.smoke
 def test_two_replicas_end_where_one_ends(tmp_path):
-    # Small steps: rounding grows tenfold with every step of such a narrow network.
-    gentle = {"pretrain__optimizer": "sgd", "pretrain__learning_rate": 0.003, "pretrain__epochs": 1.0, "pretrain__probe_every": 0.0}
+    # Small steps, in which rounding grows little; unsynchronised statistics or negatives make 0.09 of them.
+    gentle = {"pretrain__optimizer": "sgd", "pretrain__learning_rate": 0.001, "pretrain__epochs": 1.0, "pretrain__probe_every": 0.0}
     for strategy in ("one", "mirrored"):
         tf_simclr.run(tiny.settings("pretrain", tmp_path / strategy, strategy=strategy, **gentle), tiny.data())
     for a, b in zip(weights(tmp_path / "one"), weights(tmp_path / "mirrored")):

@@ -4,7 +4,7 @@
 - Images of up to `TOGETHER` pixels a side are made by the batch: there, what counts is the number of operations.
 - Larger ones are made one at a time, so that an image stays in the cache of its core and threads work on different images. What the
   crop does not see is cut off first, as bytes. The rest of its matrices is zero but for a band: they are cut into tiles of rows, and each
-  is multiplied with the pixels that it sees. What is left is less than half of the work.
+  is multiplied with the pixels that it sees.
 """
 
 import numpy as np
