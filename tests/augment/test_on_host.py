@@ -25,9 +25,8 @@ def expected(pixels, draws, size, policy):
 
 def together(pixels, draws, size, policy):
     """Each image as two views, of which the first is by these draws."""
-    other = views.draw(2, tf.range(len(pixels), dtype=tf.int64), 0, policy)
-    prepared = (on_host.prepare(d, policy, pixels.shape[3]) for d in (draws, other))
-    numbers = tf.nest.map_structure(lambda *of: tf.stack(of, 1), *prepared)
+    other = draw(2, len(pixels), policy)
+    numbers = on_host.prepare(tf.stack([draws, other], axis=1), policy, pixels.shape[3])
     return on_host.make_together(pixels, numbers, size, policy)[0]
 
 
@@ -36,15 +35,20 @@ def one_by_one(pixels, draws, size, policy):
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, pixels.shape[3]], tf.uint8), tf.TensorSpec([2, draws.shape[1]])])
     def make(image, own):
-        return on_host.make_one(image, on_host.prepare(own, policy, image.shape[2]), size, policy)
+        numbers = tf.nest.map_structure(lambda of: of[0], on_host.prepare(own[None], policy, image.shape[2]))
+        return on_host.make_one(image, numbers, size, policy)
 
     return tf.concat([tf.stack(make(image, own)) for image, own in zip(pixels, tf.reshape(draws, [-1, 2, draws.shape[1]]))], axis=0)
+
+
+def draw(seed, count, policy):
+    return views.draw(seed, tf.range(count, dtype=tf.int64), [0], policy)[:, 0]
 
 
 @pytest.mark.parametrize("policy", [FULL, WEAK, GREYED, BLURRED, RANDAUGMENT], ids=["full", "weak", "greyed", "blurred", "randaugment"])
 @pytest.mark.parametrize("height, width, size, channels", [(32, 32, 32, 3), (20, 47, 16, 3), (28, 28, 28, 1), (9, 8, 40, 1)])
 def test_views_made_together(height, width, size, channels, policy):
-    draws = views.draw(1, tf.range(48, dtype=tf.int64), 0, policy)
+    draws = draw(1, 48, policy)
     pixels = images(48, height, width, channels)
     np.testing.assert_allclose(together(pixels, draws, size, policy), expected(pixels, draws, size, policy), atol=2e-5)
 
@@ -55,7 +59,7 @@ def test_views_made_together(height, width, size, channels, policy):
     + [(1, 9, 8, 3, BLURRED)],
 )
 def test_views_made_one_by_one(height, width, size, channels, policy):
-    draws = views.draw(1, tf.range(8, dtype=tf.int64), 0, policy)
+    draws = draw(1, 8, policy)
     pixels = images(4, height, width, channels)
     made = one_by_one(pixels, draws, size, policy)
     np.testing.assert_allclose(made, expected(tf.repeat(pixels, 2, axis=0), draws, size, policy), atol=2e-4)

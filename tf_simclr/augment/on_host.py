@@ -20,23 +20,24 @@ def prepare(draws, policy, channels, crop_only=False):
     """What views need beside their images, worked out for a batch, where it costs least.
 
     Args:
-      draws: float32 [B, D], see `views.draw`.
+      draws: float32 [B, V, D], see `views.draw`.
       policy: see `views.make_view`.
       channels: C.
       crop_only: leave out what follows the crop.
 
     Returns:
-      dict: boxes float32 [B, crop.DRAWS], draws of the crop; and, where they are asked for, sigma float32 [B] of the blur and colour
-      float32 [B, 2, C, C], see `colour.compose`.
+      dict: boxes float32 [B, V, crop.DRAWS], draws of the crop; and, where they are asked for, sigma float32 [B, V] of the blur and colour
+      float32 [B, V, 2, C, C], see `colour.compose`.
     """
-    numbers = {"boxes": draws[:, : crop.DRAWS]}
+    count = draws.shape[1]
+    numbers = {"boxes": draws[..., : crop.DRAWS]}
     if crop_only:
         return numbers
-    sigma, factors = views.blur_and_colour(draws, policy)
+    sigma, factors = views.blur_and_colour(tf.reshape(draws, [-1, draws.shape[2]]), policy)
     if sigma is not None:
-        numbers["sigma"] = sigma
+        numbers["sigma"] = tf.reshape(sigma, [-1, count])
     if factors is not None:
-        numbers["colour"] = tf.stack(colour.compose(factors, channels), axis=1)
+        numbers["colour"] = tf.reshape(tf.stack(colour.compose(factors, channels), axis=1), [-1, count, 2, channels, channels])
     return numbers
 
 
@@ -52,27 +53,28 @@ def make_together(images, numbers, size, policy):
     Returns:
       A list of V float32 [B, S, S, C] in [0, 1].
     """
-    planes = tf.transpose(tf.cast(images, tf.float32), [0, 3, 1, 2])
-    if "colour" in numbers:
-        planes = tf.concat([planes, tf.fill([tf.shape(planes)[0], 1, *images.shape[1:3]], 255.0)], axis=1)
+    planes = tf.transpose(tf.cast(images, tf.float32) * (1.0 / 255.0), [0, 3, 1, 2])
     each = (tf.nest.map_structure(lambda of, v=view: of[:, v], numbers) for view in range(numbers["boxes"].shape[1]))
-    return [_resample_together(planes, of_view, images.shape[3], size, policy) for of_view in each]
+    return [_resample_together(planes, of_view, size, policy) for of_view in each]
 
 
-def _resample_together(planes, numbers, channels, size, policy):
-    """One view: planes are the channels of images in 0–255, float32 [B, C, H, W], and where there is colour one more of 255."""
-    height, width = planes.shape[2:]
+def _resample_together(planes, numbers, size, policy):
+    """One view: planes are the channels of images in [0, 1], float32 [B, C, H, W]."""
+    channels, height, width = planes.shape[1:]
     boxes, flips = views.boxes_of(numbers["boxes"], height, width, policy)
-    rows = crop.resampling_matrix(boxes[:, 0], boxes[:, 2], height, size) * (1.0 / 255.0)
+    rows = crop.resampling_matrix(boxes[:, 0], boxes[:, 2], height, size)
     columns = crop.resampling_matrix(boxes[:, 1], boxes[:, 3], width, size, flips)
     if "sigma" in numbers:
         pixel = tf.range(size, dtype=tf.float32)
         weights = blur.kernel(numbers["sigma"][:, None, None], pixel, pixel, size)
         rows, columns = weights @ rows, weights @ columns
-    shrunk = tf.reshape(rows[:, None] @ planes, [-1, planes.shape[1] * size, width])
-    resized = tf.reshape(tf.matmul(shrunk, columns, transpose_b=True), [-1, planes.shape[1], size * size])
-    finished = _finish(resized, tf.reduce_mean(resized[:, :channels], axis=2), numbers.get("colour"))
-    return tf.reshape(finished, [-1, size, size, channels])
+    shrunk = tf.reshape(rows[:, None] @ planes, [-1, channels * size, width])
+    resized = tf.reshape(tf.matmul(shrunk, columns, transpose_b=True), [-1, channels, size * size])
+    if "colour" in numbers:
+        matrix, of_mean = tf.unstack(numbers["colour"], axis=1)
+        offset = tf.linalg.matvec(of_mean, tf.reduce_mean(resized, axis=2))
+        resized = tf.clip_by_value(matrix @ resized + offset[:, :, None], 0.0, 1.0)
+    return tf.reshape(tf.transpose(resized, [0, 2, 1]), [-1, size, size, channels])
 
 
 def make_one(image, numbers, size, policy):
@@ -114,26 +116,14 @@ def _resample(part, box, flip, sigma, maps, size):
     parts = [tf.matmul(pixels, tile, transpose_b=True) for tile, pixels in zip(tf.unstack(columns), seen)]
     resized = tf.concat(parts, axis=1)[:, :size]
     # A product with ones sums faster than a sum over the first axis.
-    sums = tf.reshape(tf.ones([1, size]) @ tf.reshape(resized, [size, channels * size]), [1, channels, size])
-    planes, mean = tf.reshape(resized, [size, channels, size]), tf.reduce_sum(sums, axis=2) / size**2
-    if maps is None:
-        return _finish(planes, mean, None)
-    return _finish(tf.concat([planes, tf.ones([size, 1, size])], axis=1), mean, maps[None])
-
-
-def _finish(planes, mean, maps):
-    """Colour, and channels last: to float32 [N, P, C].
-
-    Args:
-      planes: float32 [N, C, P]; where there are maps [N, C + 1, P], the last channel of ones, so that the product adds the offset.
-      mean: float32 [N or 1, C].
-      maps: float32 [N or 1, 2, C, C], see `colour.compose`, or None.
-    """
+    sums = tf.reshape(tf.ones([1, size]) @ tf.reshape(resized, [size, channels * size]), [channels, size])
+    planes, mean = tf.reshape(resized, [size, channels, size]), tf.reduce_sum(sums, axis=1) / size**2
     if maps is None:
         return tf.transpose(planes, [0, 2, 1])
-    offset = tf.linalg.matvec(maps[:, 1], mean)
-    affine = tf.concat([maps[:, 0], offset[:, :, None]], axis=2)
-    return tf.clip_by_value(tf.matmul(planes, affine, transpose_a=True, transpose_b=True), 0.0, 1.0)
+    # The last channel, of ones, adds the offset; and the product leaves channels last.
+    affine = tf.concat([maps[0], tf.linalg.matvec(maps[1], mean)[:, None]], axis=1)
+    planes = tf.concat([planes, tf.ones([size, 1, size])], axis=1)
+    return tf.clip_by_value(tf.matmul(planes, affine[None], transpose_a=True, transpose_b=True), 0.0, 1.0)
 
 
 def _tiles(start, length, pixels, size, flip, sigma):

@@ -28,32 +28,37 @@ def make_view(images, positions, *, seed, view, size, policy):
     Returns:
       float32 [B, size, size, C] in [0, 1].
     """
-    return finish({"images": images, "draws": (draw(seed, positions, view, policy),)}, size, policy)["views"][0]
+    return finish({"images": images, "draws": draw(seed, positions, [view], policy)}, size, policy)["views"][0]
 
 
 def finish(batch, size, policy):
     """Makes the views of a batch, wherever it is called: in the input pipeline, or in the train step.
 
     Args:
-      batch: dict with draws, a tuple of float32 [B, D], one of every view; and images, uint8 [B, H, W, C], or their crops for every view
-        under views, a tuple of float32 [B, size, size, C] in [0, 1].
+      batch: dict with draws, float32 [B, V, D] for the V views of every image; and images, uint8 [B, H, W, C], or their crops under views,
+        V times float32 [B, size, size, C] in [0, 1].
       size, policy: as for `make_view`.
 
     Returns:
       The dict without draws and images; views are finished.
     """
-    rest, draws = {key: value for key, value in batch.items() if key not in ("images", "draws")}, batch["draws"]
+    rest = {key: value for key, value in batch.items() if key not in ("images", "draws")}
+    draws = tf.unstack(batch["draws"], axis=1)
     crops = batch["views"] if "views" in batch else (random_crop(batch["images"], d, size, policy) for d in draws)
     return {**rest, "views": tuple(recolour(crop, d, policy) for crop, d in zip(crops, draws))}
 
 
-def draw(seed, positions, view, policy):
-    """The uniform draws of a view, float32 [B, `draws_of(policy)`]."""
-    draws = uniform(seed, positions, view, DRAWS)
-    if policy.augment == "randaugment":
-        more = uniform(seed, positions, _RANDAUGMENT + view, draws_of(policy) - DRAWS)
-        draws = tf.concat([draws, more], axis=1)
-    return draws
+def draw(seed, positions, numbers, policy):
+    """The uniform draws of the views with these numbers, float32 [B, V, `draws_of(policy)`]."""
+
+    def draw_one(number):
+        draws = uniform(seed, positions, number, DRAWS)
+        if policy.augment != "randaugment":
+            return draws
+        more = uniform(seed, positions, _RANDAUGMENT + number, draws_of(policy) - DRAWS)
+        return tf.concat([draws, more], axis=1)
+
+    return tf.stack([draw_one(number) for number in numbers], axis=1)
 
 
 def draws_of(policy):

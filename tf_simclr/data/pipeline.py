@@ -64,14 +64,13 @@ def training_batches(
 
     def name_examples(positions):
         example = example_at(positions, seed, stream, len(source))
-        draws = tuple(views.draw(seed, positions, number, policy) for number in numbers)
+        draws = views.draw(seed, positions, numbers, policy)
         batch = {"position": positions, "example": example}
         if labels is not None:
             batch["label"] = tf.gather(labels, example)
         if crop_only:
             batch["draws"] = draws
-        prepared = (on_host.prepare(d, policy, channels, crop_only) for d in draws)
-        return {**batch, "numbers": tf.nest.map_structure(lambda *of: tf.stack(of, 1), *prepared)}
+        return {**batch, "numbers": on_host.prepare(draws, policy, channels, crop_only)}
 
     def take(batch):
         return {**batch, "images": match_channels(tf.gather(images, batch["example"]), channels)}

@@ -47,7 +47,7 @@ def _batch(training, size, on_device):
     shape, number = [size, spec.image_size, spec.image_size, spec.channels], tf.TensorSpec([size], tf.int64)
     part = {"position": number, "example": number}
     if on_device:
-        part |= {"images": tf.TensorSpec(shape, tf.uint8), "draws": (tf.TensorSpec([size, draws_of(fit)], tf.float32),) * training.views}
+        part |= {"images": tf.TensorSpec(shape, tf.uint8), "draws": tf.TensorSpec([size, training.views, draws_of(fit)], tf.float32)}
     else:
         part["views"] = (tf.TensorSpec(shape, tf.float32),) * training.views
     labelled = {**part, "label": number}
