@@ -11,8 +11,11 @@ from tf_simclr.data.decode import match_channels
 from tf_simclr.data.order import example_at
 
 LABELLED_STREAM = 1
-THREADS = os.cpu_count() or 1  # that prepare images for a pass without training
+THREADS = os.cpu_count() or 1  # that prepare images
 AHEAD = 2  # batches that are made while another one is used
+_PARALLEL = {"num_parallel_calls": THREADS, "deterministic": True}
+# No function here branches on a tensor, and AutoGraph would take longer to read them than TensorFlow to trace them.
+_plain = tf.autograph.experimental.do_not_convert
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,67 +53,83 @@ def training_batches(
       tf.data.Dataset of dicts: views, a tuple of `view_count` float32 [B, S, S, C] in [0, 1]; position int64 [B]; example int64 [B],
       index into the source; label int64 [B] where the source has labels. With `on_device` what `views.finish` makes them of.
     """
-    size, channels = spec.image_size, spec.channels
-    part_size, last = batch_size // share.parts, share.first + share.mine
+    part_size = batch_size // share.parts
     made = at_a_time or part_size
-    numbers = [stream * 16 + number for number in range(view_count)]
-
-    with tf.device("CPU:0"):
-        labels = None if source.labels is None else tf.constant(source.labels, tf.int64)
-        images = None if source.images is None else tf.constant(source.images)
-        keys = None if source.encoded is None else source.storage.tensor(source.encoded)
-
-    crop_only = on_device or policy.augment == "randaugment"  # what follows is made of the draws
-
-    def name_examples(positions):
-        example = example_at(positions, seed, stream, len(source))
-        draws = views.draw(seed, positions, numbers, policy)
-        batch = {"position": positions, "example": example}
-        if labels is not None:
-            batch["label"] = tf.gather(labels, example)
-        if crop_only:
-            batch["draws"] = draws
-        return {**batch, "numbers": on_host.prepare(draws, policy, channels, crop_only)}
-
-    def take(batch):
-        return {**batch, "images": match_channels(tf.gather(images, batch["example"]), channels)}
-
-    def make_together(batch):
-        batch = take(batch)
-        return {**batch, "views": tuple(on_host.make_together(batch["images"], batch["numbers"], size, policy))}
-
-    def make_one(named):
-        # One decoding serves all views, and only the crop needs the image at its own size.
-        image = _read(keys[named["example"]], source, spec) if images is None else images[named["example"]]
-        return {**named, "views": tuple(on_host.make_one(match_channels(image, channels), named["numbers"], size, policy))}
-
-    def finish(batch):
-        rest = {key: value for key, value in batch.items() if key != "numbers"}
-        if on_device:
-            return rest
-        return views.finish(rest, size, policy) if crop_only else {key: value for key, value in rest.items() if key != "images"}
-
-    # No function here branches on a tensor, and AutoGraph would take longer to read them than TensorFlow to trace them.
-    plain = tf.autograph.experimental.do_not_convert
-    parallel = {"num_parallel_calls": THREADS, "deterministic": True}
-    positions = tf.data.Dataset.range(start * batch_size, stop * batch_size).batch(part_size, drop_remainder=True)
-    if share.mine < share.parts:
-        numbered = positions.enumerate().filter(plain(lambda i, _: (i % share.parts >= share.first) & (i % share.parts < last)))
-        positions = numbered.map(plain(lambda _, part: part))
-    if at_a_time:
-        positions = positions.unbatch().batch(made, drop_remainder=True)
-    named = positions.map(plain(name_examples), **parallel)
-    if images is not None and on_device:
-        finished = named.map(plain(lambda batch: finish(take(batch))), **parallel)
-    elif images is not None and max(size, *images.shape[1:3]) <= on_host.TOGETHER:
-        finished = named.map(plain(lambda batch: finish(make_together(batch))), **parallel)
+    maker = _ViewMaker(source, spec, policy, seed, stream, view_count, on_device)
+    named = _positions(batch_size, start, stop, share, at_a_time).map(_plain(maker.name_examples), **_PARALLEL)
+    if source.images is not None and on_device:
+        finished = named.map(_plain(lambda batch: maker.finish(maker.take(batch))), **_PARALLEL)
+    elif source.images is not None and max(spec.image_size, *source.images.shape[1:3]) <= on_host.TOGETHER:
+        finished = named.map(_plain(lambda batch: maker.finish(maker.make_together(batch))), **_PARALLEL)
     else:
-        crops = named.unbatch().map(plain(make_one), **parallel).batch(made, drop_remainder=True)
-        finished = crops.map(plain(finish), **parallel)
+        crops = named.unbatch().map(_plain(maker.make_one), **_PARALLEL).batch(made, drop_remainder=True)
+        finished = crops.map(_plain(maker.finish), **_PARALLEL)
     if at_a_time:
         parts = finished.batch(part_size // made, drop_remainder=True)
-        return parts.map(plain(lambda batch: tf.nest.map_structure(_joined, batch))).prefetch(1)
+        return parts.map(_plain(lambda batch: tf.nest.map_structure(_joined, batch))).prefetch(1)
     return untuned(finished.prefetch(AHEAD))
+
+
+def _positions(batch_size, start, stop, share, at_a_time):
+    """Positions in the sequence of training examples, int64 [B] for every part that is made here; or as many `at_a_time`."""
+    size = batch_size // share.parts
+    parts = tf.data.Dataset.range(start * batch_size, stop * batch_size).batch(size, drop_remainder=True)
+    if share.mine < share.parts:
+        mine = range(share.first, share.first + share.mine)
+        numbered = parts.enumerate().filter(_plain(lambda i, _: (i % share.parts >= mine.start) & (i % share.parts < mine.stop)))
+        parts = numbered.map(_plain(lambda _, part: part))
+    return parts.unbatch().batch(at_a_time, drop_remainder=True) if at_a_time else parts
+
+
+class _ViewMaker:
+    """The steps from positions to views. They are maps of a `tf.data.Dataset`; a batch is a dict, see `training_batches`."""
+
+    def __init__(self, source, spec, policy, seed, stream, view_count, on_device):
+        self._source, self._spec, self._policy = source, spec, policy
+        self._seed, self._stream, self._on_device = seed, stream, on_device
+        self._views = [stream * 16 + number for number in range(view_count)]
+        self._crop_only = on_device or policy.augment == "randaugment"  # what follows is made of the draws
+        with tf.device("CPU:0"):
+            self._labels = None if source.labels is None else tf.constant(source.labels, tf.int64)
+            self._images = None if source.images is None else tf.constant(source.images)
+            self._keys = None if source.encoded is None else source.storage.tensor(source.encoded)
+
+    def name_examples(self, positions):
+        """Which images, and the numbers that their views are made by."""
+        example = example_at(positions, self._seed, self._stream, len(self._source))
+        draws = views.draw(self._seed, positions, self._views, self._policy)
+        batch = {"position": positions, "example": example}
+        if self._labels is not None:
+            batch["label"] = tf.gather(self._labels, example)
+        if self._crop_only:
+            batch["draws"] = draws
+        return {**batch, "numbers": on_host.prepare(draws, self._policy, self._spec.channels, self._crop_only)}
+
+    def take(self, batch):
+        """Adds the images, where they have one size."""
+        return {**batch, "images": match_channels(tf.gather(self._images, batch["example"]), self._spec.channels)}
+
+    def make_together(self, batch):
+        """Adds views, of images of one size."""
+        batch = self.take(batch)
+        made = on_host.make_together(batch["images"], batch["numbers"], self._spec.image_size, self._policy)
+        return {**batch, "views": tuple(made)}
+
+    def make_one(self, named):
+        """Adds views, of a single image: one decoding serves them all, and only the crop needs the image at its own size."""
+        example = named["example"]
+        image = _read(self._keys[example], self._source, self._spec) if self._images is None else self._images[example]
+        image = match_channels(image, self._spec.channels)
+        return {**named, "views": tuple(on_host.make_one(image, named["numbers"], self._spec.image_size, self._policy))}
+
+    def finish(self, batch):
+        """Leaves what training takes, finished here or to be finished on the device."""
+        rest = {key: value for key, value in batch.items() if key != "numbers"}
+        if self._on_device:
+            return rest
+        if self._crop_only:
+            return views.finish(rest, self._spec.image_size, self._policy)
+        return {key: value for key, value in rest.items() if key != "images"}
 
 
 def plain_batches(source, *, spec, batch_size):
