@@ -112,7 +112,7 @@ class ResidualBlock(tf.keras.layers.Layer):
     """
 
     EXPANSION = 1
-    AGAIN = 0  # filters up to which the block's last convolution and its shortcut's run again for the gradient, see `chain`
+    AGAIN = 0  # filters up to which the block's last convolution runs again for the gradient, see `chain`
 
     def __init__(self, filters, stride, sk, project, **kwargs):
         super().__init__(**kwargs)
@@ -122,11 +122,8 @@ class ResidualBlock(tf.keras.layers.Layer):
         self.branch = self._make_branch(filters, SelectiveKernel(filters, stride) if sk else ConvNorm(filters, 3, stride))
 
     def call(self, x, training=False):
-        residual = x if self.shortcut is None else self._project(functools.partial(self.shortcut, training=training), x)
+        residual = x if self.shortcut is None else self.shortcut(x, training=training)
         return tf.nn.relu(chain(self.branch, x, training, self._lean, self._again) + residual)
-
-    def _project(self, shortcut, x):
-        return recomputed(shortcut, x) if self._again and recomputes() else shortcut(x)
 
 
 class BasicBlock(ResidualBlock):
@@ -140,8 +137,7 @@ class Bottleneck(ResidualBlock):
     """1×1, 3×3 (or selective kernel), 1×1 to four times the filters."""
 
     EXPANSION = 4
-    # These are 1×1 to the widest tensors of the block. The time of one grows with the filters, what is saved does not: with selective
-    # kernels, up to here a fifth of all that is kept, for 2 % of the operations.
+    # A 1×1 to the widest tensor of the block. The time that it takes for each byte of it grows with the filters: up to here it is worth it.
     AGAIN = 128
 
     def _make_branch(self, filters, spatial):

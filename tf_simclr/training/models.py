@@ -90,10 +90,8 @@ class Trainer(tf.keras.Model):
         weights = self.network.trainable_variables
         if self.jit_compile or isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy):
             scalars["loss"] = tf.where(_all_finite(gradients), scalars["loss"], float("nan"))
-        # A check waits for the one before it: in the order in which gradients come, from the last layer to the first, each can be applied
-        # and freed at once, unless replicas have to be summed.
-        pairs = [(_finite(g, f"the gradient of {v.name}"), v) for g, v in reversed(list(zip(gradients, weights)))]
-        self.optimizer.apply_gradients(reversed(pairs), experimental_aggregate_gradients=replica_count() > 1)
+        gradients = [_finite(g, f"the gradient of {v.name}") for g, v in zip(gradients, weights)]
+        self.optimizer.apply_gradients(zip(gradients, weights))
 
     def _update_unless_infinite(self, gradients, scalars):
         """Updates the weights; the optimizer leaves them and scales less where a gradient is infinite, and then that was a step as well."""
