@@ -1,11 +1,13 @@
 """Residual blocks, with and without selective kernels (Li et al. 2019; paper, section 3.1)."""
 
+import functools
+
 import tensorflow as tf
 
 from tf_simclr.models.layers import BatchNorm, Conv, recomputed, recomputes
 
 
-def chain(layers, x, training, lean):
+def chain(layers, x, training, lean, again=False):
     """Runs layers of two parts, `convolve` and `finish`, one after the other.
 
     Args:
@@ -14,6 +16,7 @@ def chain(layers, x, training, lean):
       training: as everywhere in Keras.
       lean: where gradients recompute, keep of what is between two convolutions nothing but the output of the first. With selective
         kernels, whose streams are wide, that is a third of all that is kept; without, it was not worth its time.
+      again: where `lean` does something, let the last convolution run again for the gradient, too, instead of keeping its output.
     """
     if not (lean and recomputes()):
         for layer in layers:
@@ -21,8 +24,9 @@ def chain(layers, x, training, lean):
         return x
     x = layers[0].convolve(x)
     for before, after in zip(layers, layers[1:]):
-        x = recomputed(lambda x, before=before, after=after: after.convolve(before.finish(x, training)), x)
-    return layers[-1].finish(x, training)
+        proceed = functools.partial(after, training=training) if again and after is layers[-1] else after.convolve
+        x = recomputed(lambda x, before=before, proceed=proceed: proceed(before.finish(x, training)), x)
+    return x if again else layers[-1].finish(x, training)
 
 
 class ConvNorm(tf.keras.layers.Layer):
@@ -108,16 +112,18 @@ class ResidualBlock(tf.keras.layers.Layer):
     """
 
     EXPANSION = 1
+    AGAIN = 0  # filters up to which the block's last convolution runs again for the gradient, see `chain`
 
     def __init__(self, filters, stride, sk, project, **kwargs):
         super().__init__(**kwargs)
         self._lean = sk
+        self._again = sk and filters <= self.AGAIN
         self.shortcut = Shortcut(filters * self.EXPANSION, stride, sk) if project else None
         self.branch = self._make_branch(filters, SelectiveKernel(filters, stride) if sk else ConvNorm(filters, 3, stride))
 
     def call(self, x, training=False):
         residual = x if self.shortcut is None else self.shortcut(x, training=training)
-        return tf.nn.relu(chain(self.branch, x, training, self._lean) + residual)
+        return tf.nn.relu(chain(self.branch, x, training, self._lean, self._again) + residual)
 
 
 class BasicBlock(ResidualBlock):
@@ -131,6 +137,8 @@ class Bottleneck(ResidualBlock):
     """1×1, 3×3 (or selective kernel), 1×1 to four times the filters."""
 
     EXPANSION = 4
+    # A 1×1 to the widest tensor of the block. The time that it takes for each byte of it grows with the filters: up to here it is worth it.
+    AGAIN = 128
 
     def _make_branch(self, filters, spatial):
         return [ConvNorm(filters, 1), spatial, ConvNorm(filters * 4, 1, relu=False, zero_gamma=True)]

@@ -44,7 +44,7 @@ def recomputed(function, x):
     """`function(x)`, of which nothing but `x` is kept for the gradient: that computes it again, with moving statistics at rest.
 
     It costs little where the way is short and ends with a convolution, whose gradient needs its input alone: in a graph the convolution
-    itself does not run again.
+    itself does not run again. One before BatchNorm, whose gradient needs its output, does.
 
     Args:
       function: of a float tensor to one; variables in it get gradients, too.

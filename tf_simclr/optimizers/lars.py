@@ -37,6 +37,10 @@ class LARS(tf.keras.optimizers.Optimizer):
         self._built = True
 
     def update_step(self, gradient, variable):
+        with tf.control_dependencies([gradient]):  # else momentum and decay would be computed first of all in a step, and kept through it
+            self._update(gradient, variable)
+
+    def _update(self, gradient, variable):
         rate = tf.cast(self.learning_rate, variable.dtype)
         position = self._index_dict[self._var_key(variable)]
         if position not in self.plain:
