@@ -23,7 +23,7 @@ from tf_simclr.stages import run, setup
 CLASSES = tuple("0123456789")
 STUDENT = ModelConfig(depth=10, width=0.125, stem="cifar2", image_size=28, channels=1)  # the quickstart's
 SMALL = ModelConfig(depth=18, width=0.25, stem="cifar", image_size=64, channels=3)
-SERVED_BATCH = 256
+SERVED_BATCH, SERVED_BATCHES = 256, 16
 
 
 @functools.lru_cache
@@ -68,7 +68,7 @@ def predict_arrays(repeats, spec=STUDENT, times=30):
     return compare("predict", "probabilities", spec, load_data(DataConfig(dataset="fashion_mnist_8k")).train, times, repeats)
 
 
-def embed_files(repeats, spec=SMALL, files=2000, times=5):
+def embed_files(repeats, spec=SMALL, files=2000, times=8):
     """PNG files of 64 px, read and decoded, through a ResNet-18 of a quarter of the width."""
     with tempfile.TemporaryDirectory() as directory:
         for number, image in enumerate(photographs(files, 64, 64)):
@@ -77,17 +77,19 @@ def embed_files(repeats, spec=SMALL, files=2000, times=5):
 
 
 def serve_batch(repeats, spec=STUDENT, seconds=3.0):
-    """The export's checked pixels of batches, against Keras' `predict` of the network."""
+    """Batches through the export's checks, one call each, against one call of Keras' `predict` of the network for all of them."""
     network, directory = exported(spec)
     loaded = load_export(f"{directory.name}/export")
-    images = np.random.default_rng(0).random([SERVED_BATCH, spec.image_size, spec.image_size, spec.channels], np.float32)
+    count = SERVED_BATCH * SERVED_BATCHES
+    images = np.random.default_rng(0).random([count, spec.image_size, spec.image_size, spec.channels], np.float32)
 
     def ours():
-        answers = loaded.signatures["serving_default"](images=tf.constant(images))
-        return {name: value.numpy() for name, value in answers.items()}
+        for batch in np.split(images, SERVED_BATCHES):
+            answers = loaded.signatures["serving_default"](images=tf.constant(batch))
+            [value.numpy() for value in answers.values()]
 
     def against():
         return network.predict(images, batch_size=SERVED_BATCH, verbose=0)
 
-    found = paired(*(lambda step=step: speed(step, SERVED_BATCH, seconds) for step in (ours, against)), repeats)
+    found = paired(*(lambda step=step: speed(step, count, seconds) for step in (ours, against)), repeats)
     return {**found, "unit": "images/s", "batch_size": SERVED_BATCH}
