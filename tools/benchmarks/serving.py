@@ -68,7 +68,7 @@ def predict_arrays(repeats, spec=STUDENT, times=30):
     return compare("predict", "probabilities", spec, load_data(DataConfig(dataset="fashion_mnist_8k")).train, times, repeats)
 
 
-def embed_files(repeats, spec=SMALL, files=2000, times=8):
+def embed_files(repeats, spec=SMALL, files=2000, times=5):
     """PNG files of 64 px, read and decoded, through a ResNet-18 of a quarter of the width."""
     with tempfile.TemporaryDirectory() as directory:
         for number, image in enumerate(photographs(files, 64, 64)):
