@@ -18,19 +18,19 @@ import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from benchmarks import AT_LEAST, ROWS, measure, timing
+from benchmarks import AT_LEAST, MORE, ROWS, measure, timing
 
 from tf_simclr.errors import UsageError
 
 
 def choose(names):
-    """The rows of these names (with commas; "" for all) in the benchmark's order. Raises UsageError for a name that is none."""
-    known = [row.name for row in ROWS]
-    wanted = list(filter(None, names.split(","))) or known
+    """The rows of these names (with commas; "" for `ROWS`) in the benchmark's order. Raises UsageError for a name that is none."""
+    known = [row.name for row in ROWS + MORE]
+    wanted = list(filter(None, names.split(","))) or known[: len(ROWS)]
     for name in wanted:
         if name not in known:
             raise UsageError(f"--rows must be of {', '.join(known)}, got {name!r}")
-    return [row for row in ROWS if row.name in wanted]
+    return [row for row in ROWS + MORE if row.name in wanted]
 
 
 def machine():
@@ -117,7 +117,8 @@ def attempt(row, repeats):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", default="", help="only these, with commas between them")
+    more = ", ".join(row.name for row in MORE)
+    parser.add_argument("--rows", default="", help=f"only these, with commas between them; only so {more} are run")
     parser.add_argument("--repeats", type=int, default=5, help="pairs of measurements of every row")
     parser.add_argument("--json", type=pathlib.Path, help="write machine and rows to this file")
     parser.add_argument("--picture", type=pathlib.Path, help="write a PNG of the ratios to this file")

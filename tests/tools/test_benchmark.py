@@ -44,6 +44,12 @@ def test_the_rows_are_those_of_the_table_in_its_order(benchmark):
     assert [row.name for row in benchmark.choose("linear_eval,views_32")] == ["views_32", "linear_eval"]
 
 
+def test_other_rows_run_where_they_are_named(benchmark, measured):
+    assert [row.name for row in benchmark.choose("embed_files,views_32")] == ["views_32", "embed_files"]
+    (row,) = measured({"predict_arrays": fixed([0.95])})[0]["rows"]
+    assert (row["name"], row["bound"], row["wanted"], row["met"]) == ("predict_arrays", "at least", 0.9, True)
+
+
 def test_what_is_written(measured, tmp_path, capsys):
     picture = tmp_path / "ratios.png"
     found, code = measured(

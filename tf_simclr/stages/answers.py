@@ -1,5 +1,6 @@
 """What predict and embed share: a model from a run or an export, images of which any may be bad, and answers as they come."""
 
+import collections
 import concurrent.futures
 import dataclasses
 import pathlib
@@ -18,6 +19,8 @@ from tf_simclr.export.reading import OK
 from tf_simclr.export.served import serve_export, serve_network
 from tf_simclr.progress import with_progress
 from tf_simclr.stages import setup
+
+_AT_A_TIME = 2  # batches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,11 +83,15 @@ def answers(model, source, names, config):
     """
     size = config.eval_batch_size
 
+    def ask(batch):
+        numbers, images = batch
+        outputs = model.call(images)
+        return numbers.numpy(), {name: outputs[name].numpy() for name in names}
+
     def parts():
         start = 0
-        for numbers, images in tolerant_batches(source, spec=model.spec, batch_size=size, limits=config.data):
-            outputs, numbers = model.call(images), numbers.numpy()
-            yield from filled(start, numbers[-1] + 1, numbers, {name: outputs[name].numpy() for name in names})
+        for numbers, outputs in _ahead(ask, tolerant_batches(source, spec=model.spec, batch_size=size, limits=config.data)):
+            yield from filled(start, numbers[-1] + 1, numbers, outputs)
             start = numbers[-1] + 1
         if start < len(source):  # bad ones behind the last good one
             yield from filled(start, len(source), np.empty(0, int), no_outputs(model, names))
@@ -100,17 +107,22 @@ def answers(model, source, names, config):
                 status[place] = explain(source.encoded[first + place], source.storage, config.data)
             yield Answers(first, status, {name: _at(good, x[chosen]) for name, x in outputs.items()})
 
-    return with_progress(_ahead(parts()), len(source), "passed", "images", count=len)
+    return with_progress(parts(), len(source), "passed", "images", count=len)
 
 
-def _ahead(items):
-    """The items, each made while the one before it is used."""
-    end = object()
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, items, end)
-        while (item := coming.result()) is not end:
-            coming = pool.submit(next, items, end)
-            yield item
+def _ahead(function, items):
+    """The function of each item, in their order, two at a time, which are made while the result before them is used.
+
+    Two batches keep all cores busy where one alone leaves them idle between its operations.
+    """
+    with concurrent.futures.ThreadPoolExecutor(_AT_A_TIME) as pool:
+        coming = collections.deque()
+        for item in items:
+            coming.append(pool.submit(function, item))
+            if len(coming) > _AT_A_TIME:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
 
 
 def _at(good, x):

@@ -45,6 +45,13 @@ ROWS = (
     Row("input_wait_folder", "learning", "input wait, folder of 224 px", "step", AT_MOST, 0.02),
 )
 
+# Run only where they are named.
+MORE = (
+    Row("predict_arrays", "serving", "--stage=predict, 28 px arrays", "bare network", AT_LEAST, 0.9),
+    Row("embed_files", "serving", "--stage=embed, 64 px PNG files", "bare network", AT_LEAST, 0.9),
+    Row("serve_batch", "serving", "serving_default, batches of 256", "Keras' predict", AT_LEAST, 0.9),
+)
+
 
 def measure(row, repeats):
     """What the function of a `Row` returns."""
