@@ -1,5 +1,6 @@
 """What the tests of several sources need: pixels, image files, reading and refusing."""
 
+import gzip
 import pathlib
 import zlib
 
@@ -35,3 +36,17 @@ def save(path, image=None):
 
 def relative(source, root):
     return [str(pathlib.Path(path).relative_to(root)) for path in source.encoded]
+
+
+def idx_bytes(array):
+    sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
+    return bytes((0, 0, 8, array.ndim)) + sizes + array.astype(np.uint8).tobytes()
+
+
+def write_idx_directory(directory, images, labels, splits=("train", "t10k"), compress=True):
+    for split in splits:
+        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
+            path = directory / f"{split}-{kind}-ubyte"
+            if compress:
+                path = path.with_name(path.name + ".gz")
+            path.write_bytes(gzip.compress(idx_bytes(array)) if compress else idx_bytes(array))

@@ -1,6 +1,5 @@
 """Every source, read from real files that the tests write."""
 
-import gzip
 import hashlib
 import importlib.util
 import pathlib
@@ -10,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from data.sources import IMAGES, LABELS, OTHERS, load, refuse, relative, save
+from data.sources import IMAGES, LABELS, OTHERS, idx_bytes, load, refuse, relative, save, write_idx_directory
 
 from tf_simclr.config import DataConfig
 from tf_simclr.data import decode, fashion_mnist, from_arrays, from_dataset, load_data
@@ -70,20 +69,6 @@ def test_the_bundled_file_can_be_made_again_to_the_byte(tmp_path, monkeypatch):
 
 
 # IDX.
-
-
-def idx_bytes(array):
-    sizes = b"".join(size.to_bytes(4, "big") for size in array.shape)
-    return bytes((0, 0, 8, array.ndim)) + sizes + array.astype(np.uint8).tobytes()
-
-
-def write_idx_directory(directory, images, labels, splits=("train", "t10k"), compress=True):
-    for split in splits:
-        for kind, array in (("images-idx3", images), ("labels-idx1", labels)):
-            path = directory / f"{split}-{kind}-ubyte"
-            if compress:
-                path = path.with_name(path.name + ".gz")
-            path.write_bytes(gzip.compress(idx_bytes(array)) if compress else idx_bytes(array))
 
 
 @pytest.mark.parametrize("compress", [True, False])
