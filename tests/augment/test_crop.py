@@ -11,14 +11,15 @@ def draws(count):
     return uniform(3, tf.range(count, dtype=tf.int64), 0, crop.DRAWS)
 
 
+@pytest.mark.parametrize("size", [8, 32])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("box", [(0, 0, 20, 26), (3, 5, 16, 12), (2, 1, 5, 25), (7, 9, 3, 4)], ids=str)
-def test_whole_boxes_equal_slice_and_antialiased_resize(box, channels):
+def test_whole_boxes_equal_slice_and_antialiased_resize(box, channels, size):
     images = np.random.default_rng(0).integers(0, 256, (2, 20, 26, channels), np.uint8)
     top, left, height, width = box
     part = images[:, top : top + height, left : left + width]
-    expected = tf.image.resize(part, [8, 8], antialias=True) / 255
-    out = crop.crop_resize_flip(images, tf.constant([box, box], tf.float32), tf.constant([False, True]), 8)
+    expected = tf.image.resize(part, [size, size], antialias=True) / 255
+    out = crop.crop_resize_flip(images, tf.constant([box, box], tf.float32), tf.constant([False, True]), size)
     np.testing.assert_allclose(out[0], expected[0], atol=1e-5)
     np.testing.assert_allclose(out[1], tf.image.flip_left_right(expected)[1], atol=1e-5)
 
@@ -28,6 +29,13 @@ def test_rows_of_fractional_intervals_sum_to_one_and_stay_inside():
     matrix = crop.resampling_matrix(start, length, 10, 4).numpy()
     np.testing.assert_allclose(matrix.sum(axis=2), 1, atol=1e-6)
     assert np.all(matrix[0, :, 1:] == 0) and np.all(matrix[2, :, :3] == 0)
+
+
+def test_what_does_not_shrink_has_the_same_matrix_whether_the_sizes_are_known_or_not():
+    start, length = tf.constant([0.4, 5.95, 3.3, 0.0]), tf.constant([0.3, 0.05, 6.6, 10.0])
+    flips = tf.constant([True, False, True, False])
+    known = crop.resampling_matrix(start, length, 10, 12, flips)
+    np.testing.assert_allclose(known, crop.resampling_matrix(start, length, tf.constant(10), 12, flips), atol=1e-5)
 
 
 @pytest.mark.parametrize("height, width, min_area", [(32, 32, 0.08), (20, 60, 0.3), (32, 32, 1.0)])

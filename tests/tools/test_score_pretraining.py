@@ -22,8 +22,8 @@ def test_scores_every_layer_on_images_that_nothing_trains_on(tmp_path):
     assert refused.returncode == 1 and "--run_dir must be given" in refused.stderr
 
 
-def test_no_image_is_on_both_sides(tmp_path):
-    sys.path.insert(0, str(TOOL.parent))
+def test_no_image_is_on_both_sides(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(TOOL.parent))
     import score_pretraining
 
     from tf_simclr.data import idx
