@@ -3,8 +3,8 @@
     accelerator_torch.py DIRECTORY STEPS
 
 Channels last, autocast to bfloat16 where the recipe has 16 bits, two views in one pass, NT-Xent, SGD with momentum. The network is ours
-layer by layer, but for the paddings of pools and an offset of the last BatchNorm; only bottlenecks behind the stem of ImageNet are
-written out.
+layer by layer, but for the paddings of pools and an offset of the last BatchNorm; basic blocks are written out without selective
+kernels, and of the stems those named imagenet and cifar.
 """
 
 import json
@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-COUNTS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3), 200: (3, 24, 36, 3)}
+COUNTS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3), 200: (3, 24, 36, 3)}
 
 
 def conv_norm(inputs, outputs, size, stride=1, relu=True):
@@ -40,17 +40,21 @@ class SelectiveKernel(nn.Module):
         return first * one + second * other
 
 
-class Bottleneck(nn.Module):
-    """1×1, 3×3 (or selective kernel), 1×1 to four times the channels, beside a shortcut."""
+class Block(nn.Module):
+    """Two 3×3, or 1×1, 3×3 (or selective kernel), 1×1 to four times the channels; beside a shortcut."""
 
-    def __init__(self, inputs, channels, stride, sk, project):
+    def __init__(self, inputs, channels, expansion, stride, sk, project):
         super().__init__()
-        spatial = SelectiveKernel(channels, channels, stride) if sk else conv_norm(channels, channels, 3, stride)
-        last = conv_norm(channels, 4 * channels, 1, relu=False)
-        nn.init.zeros_(last[1].weight)
-        self.branch = nn.Sequential(conv_norm(inputs, channels, 1), spatial, last)
+        outputs = expansion * channels
+        if expansion == 1:
+            branch = [conv_norm(inputs, channels, 3, stride), conv_norm(channels, channels, 3, relu=False)]
+        else:
+            spatial = SelectiveKernel(channels, channels, stride) if sk else conv_norm(channels, channels, 3, stride)
+            branch = [conv_norm(inputs, channels, 1), spatial, conv_norm(channels, outputs, 1, relu=False)]
+        nn.init.zeros_(branch[-1][1].weight)
+        self.branch = nn.Sequential(*branch)
         pool = [nn.AvgPool2d(2, stride, ceil_mode=True)] if sk and stride > 1 else []
-        steps = [*pool, conv_norm(inputs, 4 * channels, 1, 1 if sk else stride, relu=False)]
+        steps = [*pool, conv_norm(inputs, outputs, 1, 1 if sk else stride, relu=False)]
         self.shortcut = nn.Sequential(*steps) if project else nn.Identity()
 
     def forward(self, x):
@@ -62,15 +66,17 @@ def network(model):
     width, sk = model["width"], model["sk"]
     scaled = [max(1, round(channels * width)) for channels in (32, 64, 64, 128, 256, 512)]
     half, channels, groups = scaled[0], scaled[1], scaled[2:]
-    if sk:
-        layers = [conv_norm(model["channels"], half, 3, 2), conv_norm(half, half, 3), conv_norm(half, channels, 3)]
+    if model["stem"] == "cifar":
+        layers = [conv_norm(model["channels"], channels, 3)]
+    elif sk:
+        layers = [conv_norm(model["channels"], half, 3, 2), conv_norm(half, half, 3), conv_norm(half, channels, 3), nn.MaxPool2d(3, 2, 1)]
     else:
-        layers = [conv_norm(model["channels"], channels, 7, 2)]
-    layers.append(nn.MaxPool2d(3, 2, 1))
+        layers = [conv_norm(model["channels"], channels, 7, 2), nn.MaxPool2d(3, 2, 1)]
+    expansion = 4 if model["depth"] >= 50 else 1
     for group, (filters, count) in enumerate(zip(groups, COUNTS[model["depth"]])):
         for number in range(count):
-            layers.append(Bottleneck(channels, filters, 2 if group and not number else 1, sk, project=not number))
-            channels = 4 * filters
+            layers.append(Block(channels, filters, expansion, 2 if group and not number else 1, sk, project=not number))
+            channels = expansion * filters
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
     hidden = model["head_width"] or channels
     for number in reversed(range(model["head_layers"])):
@@ -91,8 +97,10 @@ def measure(facts, steps):
     """A dict: device, version, step_seconds (five steps before do not count), finite (whether the loss is), peak_bytes, parameters; or only
     skipped, and why."""
     model = facts["model"]
-    if facts["training"] != "pretrain" or model["backbone"] or model["depth"] not in COUNTS or model["stem"] != "imagenet":
-        return {"skipped": "the PyTorch step is written for pretraining, with bottlenecks (depth 50 or more) and the stem of ImageNet"}
+    written = model["depth"] in COUNTS and model["stem"] in ("imagenet", "cifar") and not (model["sk"] and model["depth"] < 50)
+    if facts["training"] != "pretrain" or model["backbone"] or not written:
+        depths = ", ".join(map(str, COUNTS))
+        return {"skipped": f"the PyTorch step is written for pretraining, depth {depths}, stem imagenet or cifar, sk from depth 50 on"}
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.backends.cudnn.benchmark = True
     torch.backends.cuda.matmul.allow_tf32 = True  # as JAX has it by default

@@ -5,7 +5,8 @@
 
 The score is the accuracy of a logistic regression from ten labels of every class, mean over draws, for every layer that it may start
 from. Few labels on few images tell settings apart by chance; many draws on 10,000 images do by half a point. The test set is not
-touched. All other arguments are those of `tf-simclr --stage=pretrain`; a run that is there already is scored as it is.
+touched. `--methods=finetune,self_distill` also runs these, and what they start from, and prints the pipeline's table: strong crops gain
+more by fine-tuning than weak ones. All other arguments are those of `tf-simclr`; a run that is there already is scored as it is.
 """
 
 import argparse
@@ -23,11 +24,14 @@ from tf_simclr.errors import UsageError
 L2 = 0.01  # weight penalty of the regression
 
 
-def split(source, per_class, scored):
-    """`Data` of the first `per_class` images of every class, which are those that are bundled, and for evaluation of the next `scored`."""
+def split(source, per_class, scored, rest=False):
+    """`Data` of the first `per_class` images of every class, which are those that are bundled, and for evaluation of the next `scored`.
+    With `rest` it trains on all that are not for evaluation."""
     labels = np.asarray(source.labels)
     train = first_of_every_class(labels, per_class)
     others = np.setdiff1d(first_of_every_class(labels, per_class + scored), train)
+    if rest:
+        train = np.setdiff1d(np.arange(len(labels)), others)
     parts = (x for chosen in (train, others) for x in (source.images[chosen], labels[chosen]))
     return tf_simclr.from_arrays(*parts, class_names=source.class_names, allow_overlap=True)
 
@@ -62,17 +66,21 @@ def main(argv=None):
     parser.add_argument("--source", required=True, type=pathlib.Path, help="directory of the IDX files")
     parser.add_argument("--per_class", default=PER_CLASS["train"], type=int, help="images of every class that train [%(default)s]")
     parser.add_argument("--scored", default=1000, type=int, help="further ones of every class that are scored [%(default)s]")
+    parser.add_argument("--rest", action="store_true", help="train on all images that are not scored")
     parser.add_argument("--draws", default=20, type=int, help="label draws [%(default)s]")
-    arguments, rest = parser.parse_known_args(argv)
+    parser.add_argument("--methods", default="", help="methods of the pipeline to run as well, with commas between them")
+    arguments, flags = parser.parse_known_args(argv)
     cli.prepare()
-    config = cli.parse([*rest, "--stage=pretrain", "--pretrain_probe_every=0"])
+    stage = ["--stage=pipeline", f"--methods={arguments.methods}"] if arguments.methods else ["--stage=pretrain"]
+    config = cli.parse([*flags, *stage, "--pretrain_probe_every=0"])
     if not config.run_dir:
         raise UsageError("--run_dir must be given, got none; name the directory of the pretraining")
     from tf_simclr.data import idx
 
-    data = split(idx.read(arguments.source, "train"), arguments.per_class, arguments.scored)
+    data = split(idx.read(arguments.source, "train"), arguments.per_class, arguments.scored, arguments.rest)
     tf_simclr.run(config, data)
-    for layer, accuracies in enumerate(score(config.run_dir, data, arguments.draws)):
+    run_dir = pathlib.Path(config.run_dir, "pretrain" if arguments.methods else "")
+    for layer, accuracies in enumerate(score(run_dir, data, arguments.draws)):
         name = f"head layer {layer}" if layer else "pooled features"
         print(f"{name:16s} {statistics.mean(accuracies):6.2f} ± {statistics.stdev(accuracies):4.2f} % over {arguments.draws} draws")
 

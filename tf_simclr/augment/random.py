@@ -4,6 +4,7 @@ Threefry-2x32 with 20 rounds (Salmon et al., "Parallel random numbers: as easy a
 ordinary integer operations, so that a draw is the same bit for bit on host, accelerator, eagerly, in a graph and under XLA.
 """
 
+import numpy as np
 import tensorflow as tf
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -20,11 +21,10 @@ def threefry(key, counter):
     """Encrypts a counter of two words under a key of two words.
 
     Args:
-      key: two uint32 tensors that broadcast against the counter.
-      counter: two uint32 tensors of one shape.
+      key, counter: two uint32 tensors each; all four broadcast against each other.
 
     Returns:
-      Two uint32 tensors of the counter's shape, uniform over all 32-bit words.
+      Two uint32 tensors of the shape that they broadcast to, uniform over all 32-bit words.
     """
     parity = tf.bitwise.bitwise_xor(tf.bitwise.bitwise_xor(key[0], key[1]), tf.constant(_PARITY, tf.uint32))
     keys = (key[0], key[1], parity)
@@ -44,18 +44,18 @@ def uniform(seed, positions, view, count):
     Args:
       seed: int, the run's seed.
       positions: int64 [B], positions in the sequence of training examples, ≥ 0.
-      view: int, which view of the image the draws are for (views of one position are independent).
-      count: int, draws per position, at most 4,096.
+      view: int, or V of them: which views of the image the draws are for (views of one position are independent).
+      count: int, draws per position and view, at most 4,096.
 
     Returns:
-      float32 [B, count] in [0, 1), a function of the arguments alone.
+      float32 [B, count], of several views [B, V, count], in [0, 1), a function of the arguments alone.
     """
+    view = np.asarray(view, np.uint32)
     positions = tf.convert_to_tensor(positions, tf.int64)
     pairs = (count + 1) // 2
     low = tf.cast(tf.bitwise.bitwise_and(positions, tf.constant(0xFFFFFFFF, tf.int64)), tf.uint32)
     high = tf.cast(tf.bitwise.right_shift(positions, tf.constant(32, tf.int64)), tf.uint32) * 4096
-    draws = tf.cast(tf.range(pairs), tf.uint32)[None, :]
-    counter = (tf.repeat(low[:, None], pairs, axis=1), high[:, None] + draws)
-    key = (tf.constant(seed & 0xFFFFFFFF, tf.uint32), tf.constant(view, tf.uint32))
-    words = tf.concat(threefry(key, counter), axis=1)[:, :count]
+    low, high = (tf.reshape(word, [-1] + [1] * (view.ndim + 1)) for word in (low, high))
+    key = (tf.constant(seed & 0xFFFFFFFF, tf.uint32), tf.constant(view[..., None]))
+    words = tf.concat(threefry(key, (low, high + tf.cast(tf.range(pairs), tf.uint32))), axis=-1)[..., :count]
     return tf.cast(tf.bitwise.right_shift(words, tf.constant(8, tf.uint32)), tf.float32) * (1.0 / (1 << 24))

@@ -51,14 +51,11 @@ def finish(batch, size, policy):
 def draw(seed, positions, numbers, policy):
     """The uniform draws of the views with these numbers, float32 [B, V, `draws_of(policy)`]."""
 
-    def draw_one(number):
-        draws = uniform(seed, positions, number, DRAWS)
-        if policy.augment != "randaugment":
-            return draws
-        more = uniform(seed, positions, _RANDAUGMENT + number, draws_of(policy) - DRAWS)
-        return tf.concat([draws, more], axis=1)
-
-    return tf.stack([draw_one(number) for number in numbers], axis=1)
+    draws = uniform(seed, positions, numbers, DRAWS)
+    if policy.augment != "randaugment":
+        return draws
+    more = uniform(seed, positions, [_RANDAUGMENT + number for number in numbers], draws_of(policy) - DRAWS)
+    return tf.concat([draws, more], axis=2)
 
 
 def draws_of(policy):
