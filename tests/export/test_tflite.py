@@ -67,8 +67,8 @@ def _accuracy(probabilities, labels):
     return np.mean(probabilities.argmax(axis=1) == labels)
 
 
-# Weights of 11 significant bits move a probability further than the order of sums does.
-@pytest.mark.parametrize("kind, tolerance", [("float32", 1e-5), ("float16", 5e-3)])
+# Weights of 11 significant bits move a probability further than the order of sums does, to the nearest each by up to 0.004.
+@pytest.mark.parametrize("kind, tolerance", [("float32", 1e-5), ("float16", 1e-3)])
 def test_a_fresh_process_answers_as_the_network_does(written, kind, tolerance):
     _, _, _, expected, found = written
     np.testing.assert_array_equal(found[kind][:200].argmax(axis=1), expected[:200].argmax(axis=1))

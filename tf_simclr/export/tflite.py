@@ -14,6 +14,7 @@ from tf_simclr.data.pipeline import plain_batches
 from tf_simclr.errors import UsageError
 from tf_simclr.evaluation.features import extract
 from tf_simclr.evaluation.report import table
+from tf_simclr.export.rounding import round_weights
 
 FOLDER = "tflite"
 CALIBRATION_IMAGES = 200
@@ -28,9 +29,9 @@ def write_tflite(network, calibration_images, kinds, directory):
 
     Args:
       network: a built `models.network.Network` with a classifier.
-      calibration_images: float32 [N, S, S, C] in [0, 1], N ≥ 1, for the ranges of int8.
-      kinds: of `config.TFLITE_KINDS`. float32; float16: weights of 16 bits, computed in 32 where a device has no other; int8: weights and
-        everything between them of 8 bits.
+      calibration_images: float32 [N, S, S, C] in [0, 1], N ≥ 1, for the ranges of int8 and for what float16 rounds.
+      kinds: of `config.TFLITE_KINDS`. float32; float16: weights of 16 bits, chosen by `rounding`, computed in 32 where a device has no
+        other; int8: weights and everything between them of 8 bits.
       directory: of the export.
 
     Raises:
@@ -155,7 +156,10 @@ def _convert(network, kind, calibration_images):
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.representative_dataset = lambda: ([image[None]] for image in calibration_images)
     with _silence():
-        return converter.convert()
+        content = converter.convert()
+    if kind != "float16":
+        return content
+    return round_weights(content, _convert(network, "float32", calibration_images), calibration_images)
 
 
 @contextlib.contextmanager
