@@ -56,6 +56,13 @@ def test_blocks_are_for_speed_alone(monkeypatch):
     assert np.mean(found[2] == found[0]) > 0.9
 
 
+def test_few_inputs_are_rounded_in_the_best_of_many_orders(monkeypatch):
+    inputs, weights = correlated(200)[:, :12], np.random.default_rng(1).normal(size=[12, 50]).astype(np.float32)
+    many = rounded_alone(inputs, weights)
+    monkeypatch.setattr(rounding, "NARROW", 11)
+    assert error(inputs, many, inputs @ weights) < 0.9 * error(inputs, rounded_alone(inputs, weights), inputs @ weights)
+
+
 def test_a_weight_beyond_16_bits_becomes_the_largest_there_is():
     chosen = rounded_alone(np.eye(2), np.array([[1e6], [-1e6]]))
     np.testing.assert_array_equal(chosen, np.array([[65504], [-65504]], np.float16))

@@ -21,6 +21,8 @@ PATCHES_PER_IMAGE = 64
 WIDEST = 4608
 # Of the mean square of a layer's inputs: how far weights may go for what few patches show.
 DAMPING = 0.01
+# Layers of so few inputs, the first ones, have little to make errors good with: so many more orders of rounding are tried.
+NARROW, ORDERS = 64, 50
 # Inputs that are rounded before the others hear of it.
 BLOCK = 128
 
@@ -57,25 +59,38 @@ def compensated(weights, gram, residual):
     Returns:
       float16 [I, O].
     """
-    # The largest first: they are rounded most coarsely, and the finer ones are left to answer.
-    order = np.argsort(-np.abs(weights).mean(axis=1), kind="stable")
-    weights, gram, residual = weights[order], gram[np.ix_(order, order)].astype(np.float64), residual[order]
+    gram = np.array(gram, np.float64)
     gram[np.diag_indices_from(gram)] += DAMPING * np.trace(gram) / len(gram) + 1e-12
-    inverse = np.linalg.inv(gram)
-    left = weights + inverse @ residual
+    wanted = weights + np.linalg.solve(gram, residual)
+    # The largest first: they are rounded most coarsely, and the finer ones are left to answer.
+    orders = [np.argsort(-np.abs(wanted).mean(axis=1), kind="stable")]
+    if len(wanted) <= NARROW:
+        orders += list(np.random.default_rng(0).permuted(np.tile(np.arange(len(wanted)), [ORDERS, 1]), axis=1))
+    chosen, least = np.empty(wanted.shape, np.float16), np.full(wanted.shape[1], np.inf)
+    for order in orders:
+        found = _rounded_in_order(wanted, gram, order)
+        error = wanted - found
+        squares = np.sum(error * (gram @ error), axis=0)
+        better = squares < least
+        chosen[:, better], least[better] = found[:, better], squares[better]
+    return chosen
+
+
+def _rounded_in_order(wanted, gram, order):
+    """Rounds input after input, each error spread over those to come: float16 [I, O]."""
     # Row i: how the best weights after i answer to an error of weight i, those before being fixed.
-    answer = np.linalg.cholesky(inverse).T
+    answer = np.linalg.cholesky(np.linalg.inv(gram[np.ix_(order, order)])).T
     answer /= np.diag(answer)[:, None]
-    chosen, largest = np.empty(left.shape, np.float16), float(np.finfo(np.float16).max)
+    left, found, largest = wanted[order], np.empty(wanted.shape, np.float16), float(np.finfo(np.float16).max)
     for start in range(0, len(left), BLOCK):
         block = slice(start, start + BLOCK)
         errors = np.empty_like(left[block])
         for i, error in enumerate(errors, start):
-            chosen[i] = np.clip(left[i], -largest, largest)
-            error[:] = left[i] - chosen[i]
+            found[order[i]] = np.clip(left[i], -largest, largest)
+            error[:] = left[i] - found[order[i]]
             left[i + 1 : start + BLOCK] -= np.outer(answer[i, i + 1 : start + BLOCK], error)
         left[start + BLOCK :] -= answer[block, start + BLOCK :].T @ errors
-    return chosen[np.argsort(order)]
+    return found
 
 
 class _File:
