@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tf_simclr.export import rounding
 from tf_simclr.export.rounding import compensated, round_weights
+from tf_simclr.export.tflite_layers import TFLiteFile
 
 
 def correlated(rows, inputs=96):
@@ -100,7 +101,7 @@ def run(content, images):
 
 def kernels(content):
     """{shape: values} of the weights that layers multiply by."""
-    return {layer.kernel.shape: layer.kernel for layer in rounding._File(content).layers()}
+    return {layer.kernel.shape: layer.kernel for layer in TFLiteFile(content).layers()}
 
 
 def test_a_file_comes_closer_to_that_of_32_bits_in_the_same_bytes(files):
