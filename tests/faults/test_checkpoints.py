@@ -235,12 +235,13 @@ def test_an_interruption_that_is_swallowed_or_becomes_another_error_is_heeded_at
 
 @pytest.mark.fault("R9")
 @pytest.mark.parametrize("stage", ["pretrain", *(pytest.param(stage, marks=pytest.mark.slow) for stage in ("evaluate", "export"))])
-def test_sigterm_ends_a_step_saves_and_exits_42(data, undisturbed, tmp_path, stage, outcome):
+def test_sigterm_ends_a_step_saves_and_exits_42(data, request, tmp_path, stage, outcome):
     log = tmp_path / "steps"
     if stage == "pretrain":
         arguments = problem.flags(data, tmp_path / "run", stage, steps=100_000, checkpoint_every=1_000_000)
     else:
-        arguments = [f"--stage={stage}", f"--from={undisturbed / 'finetune_1'}", f"--run_dir={tmp_path / 'out'}"]
+        trained = request.getfixturevalue("undisturbed") / "finetune_1"
+        arguments = [f"--stage={stage}", f"--from={trained}", f"--run_dir={tmp_path / 'out'}"]
     process = problem.start(arguments, log)
     # In the midst of it: after some steps, else when the scoring or the writing of the export begins.
     while len(problem.logged(log)) < (6 if stage == "pretrain" else 1) and process.poll() is None:

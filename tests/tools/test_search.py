@@ -1,4 +1,4 @@
-"""The search for settings, run for real as a process on a tiny file of arrays."""
+"""The search for settings, run for real on a tiny file of arrays."""
 
 import json
 import pathlib
@@ -12,18 +12,21 @@ import tiny
 TOOL = pathlib.Path(__file__).parents[2] / "tools" / "search.py"
 
 
-def test_the_search_scores_on_a_holdout_and_ranks(tmp_path):
+def test_the_search_scores_on_a_holdout_and_ranks(tmp_path, monkeypatch, capsys, short_resnet):
+    monkeypatch.syspath_prepend(str(TOOL.parent))
+    import search
+
     images, labels = tiny.images(60, 0)
     np.savez(tmp_path / "arrays.npz", images=images, labels=labels)
-    flags = ["--stage=finetune", "--dataset=npz", f"--data_dir={tmp_path / 'arrays.npz'}", "--labels_per_class=5", "--steps=12"]
+    flags = ["--stage=finetune", "--dataset=npz", f"--data_dir={tmp_path / 'arrays.npz'}", "--labels_per_class=5", "--steps=40"]
     flags += ["--depth=10", "--width=0.0625", "--stem=cifar2", "--optimizer=adamw", "--lr_scaling=none", "--batch_size=15", "--flip=0"]
-    search = ["--grid", "learning_rate=1e-9,0.01", "--label_seeds=1,2", f"--out={tmp_path / 'out'}"]
-    told = subprocess.run([sys.executable, str(TOOL), *flags, *search], capture_output=True, text=True, check=True).stdout
+    search.main([*flags, "--grid", "learning_rate=1e-9,0.03", "--label_seeds=1,2", f"--out={tmp_path / 'out'}"])
+    told = capsys.readouterr().out
     rows = json.loads((tmp_path / "out" / "search.json").read_text())["rows"]
-    assert [row["settings"] for row in rows] == [{"learning_rate": "0.01"}, {"learning_rate": "1e-9"}]
+    assert [row["settings"] for row in rows] == [{"learning_rate": "0.03"}, {"learning_rate": "1e-9"}]
     assert rows[0]["mean"] > rows[1]["mean"] and rows[0]["mean"] == pytest.approx(np.mean(list(rows[0]["by_seed"].values())))
     assert told.splitlines()[-2].startswith(f"{rows[0]['mean']:6.2f}")
-    run = json.loads((tmp_path / "out" / "learning_rate=0.01_seed=1" / "config.json").read_text())
+    run = json.loads((tmp_path / "out" / "learning_rate=0.03_seed=1" / "config.json").read_text())
     assert run["settings"]["data"]["eval_on"] == "holdout" and run["data"]["evaluation_images"] > 0
 
 
