@@ -46,6 +46,16 @@ def check_compute(config):
             )
 
 
+def check_start(config):
+    """Raises UsageError for an earlier run where nothing starts from one, or where what is asked for is its part."""
+    if config.from_run and config.stage in ("inspect", "preview"):
+        raise UsageError(f"--stage={config.stage} looks at images alone and needs no --from, got {config.from_run}; leave it out")
+    if config.from_run and config.stage == "plan" and config.measure:
+        raise UsageError(
+            f"--measure times steps of the pretraining, which --from={config.from_run} leaves out of the plan; leave one of the two out"
+        )
+
+
 def check_tpu(config):
     """Raises UsageError where `tpu` is missing, malformed or unused, or a remote TPU would have to reach files of this machine."""
     if config.tpu and not re.fullmatch(_TPU, config.tpu):

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import typing
 
-from tf_simclr.combinations import check_architecture, check_augment, check_compute, check_tpu
+from tf_simclr.combinations import check_architecture, check_augment, check_compute, check_start, check_tpu
 from tf_simclr.errors import UsageError
 from tf_simclr.option import check, option, options
 
@@ -211,7 +211,8 @@ class Config:
     run_dir: str = option("", "directory of this run (empty: runs/DATASET/STAGE)")
     from_run: str = option(
         "",
-        "run directory of the earlier stage, or pretrained:NAME for one that ships (fashion_mnist); predict, embed, demo: an export too",
+        "run directory of the earlier stage, or pretrained:NAME for one that ships (fashion_mnist); pretrain goes on from an earlier"
+        " pretraining, a pipeline has it instead of its own; predict, embed, demo: an export too",
         flag="from",
     )
     max_batch: int = option(1024, "an exported model refuses batches of more images", low=1)
@@ -284,6 +285,7 @@ class Config:
         self.label_seed_list  # noqa: B018 (validates)
         check_tpu(self)
         check_compute(self)
+        check_start(self)
 
     @property
     def on_tpu(self):

@@ -132,6 +132,15 @@ def test_without_a_projection_head_there_is_nothing_but_the_pooled_features(tmp_
     settings = {"from_run": str(tmp_path / "encoder"), "finetune__steps": 1, "finetune__batch_size": 8, **DEFAULT_MODEL}
     with pytest.raises(UsageError, match="--selector must be at most 0"):
         tf_simclr.run(tiny.settings("finetune", tmp_path / "finetune", **settings), data)
+    with pytest.raises(UsageError, match="--finetune_selector must be at most 0"):
+        tf_simclr.run(tiny.settings("pipeline", tmp_path / "pipeline", methods="finetune", **settings), data)
+    # Pretraining goes on with a new head.
+    still = {"pretrain__steps": 1, "pretrain__learning_rate": 1e-12, "pretrain__batch_size": 8, "model__head_layers": 2}
+    tf_simclr.run(tiny.settings("pretrain", tmp_path / "more", **settings | still), data)
+    before, after = (setup.load_network(RunDirectory(tmp_path / name)) for name in ("encoder", "more"))
+    assert len(after.head.layers) == RunDirectory(tmp_path / "more").facts()["selector"] == 2
+    for a, b in zip(before.encoder.trainable_variables, after.encoder.trainable_variables, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
     with pytest.raises(UsageError, match="got 'none \\(imported weights\\)'"):  # no image came with the weights
         tf_simclr.run(tiny.settings("finetune", tmp_path / "no_data", **settings))
 

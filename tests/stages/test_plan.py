@@ -124,3 +124,19 @@ def test_data_at_hand_and_this_machine(tmp_path, short_resnet):
 def test_stated_data_need_an_image_size():
     with pytest.raises(UsageError, match="--images, .* needs --image_size, got none"):
         Problem.of(parse(["--stage=plan", "--images=1000"]))
+
+
+def test_what_starts_from_a_pretraining_is_planned_without_one(tmp_path):
+    plan = ["--stage=plan", "--from=pretrained:fashion_mnist", "--images=1000", "--classes=10", f"--run_dir={tmp_path}"]
+    assert main(plan) == 0
+    rows = json.loads((tmp_path / "plan.json").read_text())["trainings"]
+    assert [row["name"] for row in rows] == ["supervised", "finetune", "self_distill"]
+    assert {row["network"] for row in rows} == {"ResNet-10 ×0.25, 28 px"}
+    with pytest.raises(UsageError, match="--measure times steps of the pretraining"):
+        parse([*plan, "--measure"])
+
+
+@pytest.mark.parametrize("stage", ["inspect", "preview"])
+def test_who_looks_at_images_alone_starts_from_nothing(stage):
+    with pytest.raises(UsageError, match=f"--stage={stage} looks at images alone and needs no --from, got runs/x"):
+        parse([f"--stage={stage}", "--from=runs/x"])

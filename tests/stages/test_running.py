@@ -11,6 +11,7 @@ from PIL import Image
 
 import tf_simclr
 from tf_simclr.cli import main
+from tf_simclr.config import ModelConfig, replace
 from tf_simclr.run_directory import RunDirectory
 from tf_simclr.stages import setup
 from tf_simclr.training.callbacks import MetricLines
@@ -108,6 +109,23 @@ def test_the_pipeline_from_the_command_line_on_a_folder(folder, capsys):
     before = {path: path.stat().st_mtime_ns for path in (folder / "run").rglob("*.index")}
     assert main([f"--flagfile={flags}"]) == 0
     assert before == {path: path.stat().st_mtime_ns for path in (folder / "run").rglob("*.index")}
+
+
+def test_a_pipeline_starts_from_an_earlier_pretraining(tmp_path):
+    """Everything has that run's architecture and needs no flag for it; run again, it is recognised as done."""
+    short = {"pretrain__steps": 1, "pretrain__probe_every": 0.0, "supervised__steps": 1, "finetune__steps": 1}
+    tf_simclr.run(tiny.settings("pretrain", tmp_path / "before", **short), tiny.data())
+    settings = replace(
+        tiny.settings("pipeline", tmp_path / "run", from_run=str(tmp_path / "before"), methods="supervised,finetune", **short),
+        model=ModelConfig(),
+    )
+    result = tf_simclr.run(settings, tiny.data())
+    assert [row["method"] for row in result["rows"]] == ["supervised", "finetune"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir() if (path / "done.json").exists()) == ["finetune_1", "supervised_1"]
+    of_method = [RunDirectory(tmp_path / "run" / name).facts() for name in ("finetune_1", "supervised_1")]
+    assert [facts["parent"] and facts["parent"]["path"] for facts in of_method] == [str(tmp_path / "before"), None]
+    assert [facts["model"] for facts in of_method] == [RunDirectory(tmp_path / "before").facts()["model"]] * 2
+    assert tf_simclr.run(settings, tiny.data()) == result
 
 
 def test_the_library_defines_no_flag():

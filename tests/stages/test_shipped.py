@@ -47,7 +47,7 @@ def test_what_cannot_be_done_with_it():
         tf_simclr.run(replace(Config(), stage="export", from_run="pretrained:fashion_mnist"))
 
 
-def test_a_pipeline_that_starts_from_it_needs_no_pretraining(tmp_path):
+def test_a_method_that_starts_from_it_needs_no_pretraining(tmp_path):
     whole = load_data(replace(Config(), data__dataset="fashion_mnist_8k").data)
     test = whole.evaluation
     data = from_arrays(whole.train.images[:500], whole.train.labels[:500], test.images[:100], test.labels[:100], whole.train.class_names)

@@ -59,6 +59,22 @@ def test_labels_never_reach_pretraining(root, pretrained):
         np.testing.assert_array_equal(a, b)
 
 
+def test_pretraining_goes_on_from_an_earlier_one(root, pretrained):
+    """On other images; a rate of nearly nothing leaves encoder, head and the average of the memory where the earlier run left them."""
+    still = {"pretrain__learning_rate": 1e-12, "pretrain__epochs": 1.0, "pretrain__probe_every": 0.0, "pretrain__queue": 64}
+    tf_simclr.run(tiny.settings("pretrain", root / "more", from_run=str(pretrained), **still), tiny.data(labelled=False, train=64))
+    before, after = (setup.load_network(RunDirectory(path)) for path in (pretrained, root / "more"))
+    for a, b in zip(before.trainable_variables, after.trainable_variables, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    kernel = "network/encoder/stem/convs/0/conv/conv/kernel/.ATTRIBUTES/VARIABLE_VALUE"
+    state = tf.train.load_checkpoint(str(next((root / "more" / "checkpoints").glob("step-*")) / "state"))
+    np.testing.assert_allclose(state.get_tensor(f"memory/{kernel}"), before.encoder.stem.convs[0].conv.conv.kernel, atol=1e-6)
+    first, resumed = rows(pretrained)[0], rows(root / "more")[0]
+    assert resumed["loss"] < first["loss"] - 0.1, "started at random"
+    # What comes later is told where it all began.
+    assert RunDirectory(root / "more").facts()["parent"]["path"] == str(pretrained)
+
+
 @pytest.mark.smoke
 def test_finetuning_starts_from_the_pretrained_weights_and_learns(root, pretrained, finetuned):
     result = RunDirectory(finetuned).result
@@ -181,6 +197,12 @@ def test_a_finished_run_is_not_repeated(finetuned, pretrained):
         ("finetune", {"from_run": "PRETRAINED", "model__depth": 50}, "--depth must be that of .*, 10, got 50"),
         ("finetune", {"from_run": "PRETRAINED", "data__labels_per_class": 99}, "99 labels of every class"),
         ("pretrain", {"pretrain__batch_size": 97}, "batch of 2 to 96"),
+        ("pretrain", {"from_run": "FINETUNED"}, "to be a run of pretrain, got .* a run of finetune"),
+        ("pretrain", {"from_run": "PRETRAINED", "model__width": 0.5}, "--width must be that of"),
+        ("pretrain", {"from_run": "PRETRAINED", "run_dir": "PRETRAINED", "force": True}, "another directory than that of --from"),
+        ("pipeline", {"from_run": "FINETUNED"}, "to be a run of pretrain, got .* a run of finetune"),
+        ("plan", {"from_run": "FINETUNED"}, "to be a run of pretrain, got .* a run of finetune"),
+        ("plan", {"from_run": "PRETRAINED", "methods": "linear_eval"}, "needs labels and a method that trains, got 3 classes"),
         ("pretrain", {"strategy": "mirrored", "pretrain__batch_size": 33}, "multiple of the 2 replicas"),
         ("pipeline", {}, "needs an architecture: give --student_width"),
         ("distill", {"from_run": "FINETUNED", "distill__selector": 2}, "needs its selector, 1, got 2"),
@@ -189,10 +211,9 @@ def test_a_finished_run_is_not_repeated(finetuned, pretrained):
 )
 def test_what_cannot_be_is_said_in_one_line_before_training(request, root, stage, changes, words):
     places = {"PRETRAINED": "pretrained", "FINETUNED": "finetuned"}
-    where = changes.get("from_run")
-    changes = changes | ({"from_run": str(request.getfixturevalue(places[where]))} if where in places else {})
+    changes = {name: str(request.getfixturevalue(places[value])) if value in places else value for name, value in changes.items()}
     with pytest.raises(UsageError, match=words) as raised:
-        tf_simclr.run(tiny.settings(stage, root / "refused", **changes), tiny.data())
+        tf_simclr.run(tiny.settings(stage, **({"run_dir": root / "refused"} | changes)), tiny.data())
     assert "\n" not in str(raised.value)
     assert not (root / "refused" / "checkpoints").exists()
 

@@ -95,18 +95,24 @@ class Training:
         return 2 if self.name == "pretrain" else 1
 
 
-def trainings(config, problem):
-    """Pretraining, and then the methods of `config.methods` that train by steps, where there are labels; in the order of a pipeline.
+def trainings(config, problem, parent=None):
+    """The trainings of a pipeline in their order: pretraining, where it does not start from an earlier one, and then the methods of
+    `config.methods` that train by steps, where there are labels.
 
     Args:
       config: a `Config`.
       problem: a `Problem`.
+      parent: the `RunDirectory` of the earlier pretraining, or None.
 
     Returns:
-      A list of `Training`.
+      A list of `Training`, one at least.
+
+    Raises:
+      UsageError: nothing is left to train.
     """
-    spec = setup.resolve(config.model, problem)
-    found = [_training("pretrain", config.pretrain, spec, spec.head_layers, 0, problem.images)]
+    spec, found = setup.architecture(config, problem, parent), []
+    if not parent:
+        found.append(_training("pretrain", config.pretrain, spec, spec.head_layers, 0, problem.images))
     teacher = (spec, config.finetune.selector)
     for method in _SECTIONS if problem.classes else ():
         if method not in config.method_names or (method == "student" and not config.student.is_another):
@@ -122,6 +128,11 @@ def trainings(config, problem):
         if method == "student":
             own = setup.student_spec(spec, fit)
         found.append(_training(method, fit, own, selector, problem.classes, examples, taught))
+    if not found:
+        raise UsageError(
+            f"a plan from an earlier pretraining needs labels and a method that trains, got {problem.classes} classes and"
+            f" --methods={config.methods}; give data with labels and such a method, or leave --from out"
+        )
     return found
 
 

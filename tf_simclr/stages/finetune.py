@@ -21,7 +21,7 @@ def run(config, data=None):
     setup.need_labels(data.train, config)
     setup.need_evaluation(data, config)
     fit = config.finetune if parent else config.supervised
-    spec = setup.spec_of(parent, config) if parent else setup.resolve(config.model, data.train)
+    spec = setup.architecture(config, data.train, parent)
     setup.check_selector(fit.selector, spec)
     strategy = replicas.make_strategy(config)
     setup.check_batch(fit, strategy.num_replicas_in_sync)

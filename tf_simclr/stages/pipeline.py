@@ -1,8 +1,11 @@
 """The whole procedure in one run: pretrain once, then every method on every label draw, compared in one table; then export.
 
+With an earlier pretraining to start from, that takes the place of its own.
+
 Every step is a run directory of its own below this one, so that a pipeline that stopped goes on where it stopped.
 """
 
+import dataclasses
 import pathlib
 
 import tensorflow as tf
@@ -38,18 +41,19 @@ def run(config, data=None):
       dict: rows (see `evaluation.comparison.summarise`), export (directory; of the last method, first label seed), seconds.
     """
     clock = setup.Clock()
-    config = setup.with_data_of(config, None)
-    data = setup.find_data(config, data)
-    plan = _plan(config)
-    _check(config, data, plan)
-    run = setup.open_run(config, data, setup.resolve(config.model, data.train), config.finetune.selector)
+    parent = setup.parent_of(config, ("pretrain",))
+    config = setup.with_data_of(config, parent)
+    data = setup.find_data(config, data, parent)
+    spec, plan = setup.architecture(config, data.train, parent), _plan(config)
+    _check(config, data, spec, plan)
+    run = setup.open_run(config, data, spec, config.finetune.selector, parent=parent)
     if (result := setup.finished(run)) is not None:
         _tell(config, data, run, result)
         return result
     results = {}
     for number, (method, seed) in enumerate(plan, start=1):
         logging.info("pipeline, %d of %d: %s%s", number, len(plan), method, "" if seed is None else f", label seed {seed}")
-        results[method, seed] = stages.run(_settings(config, run.path, method, seed), data)
+        results[method, seed] = stages.run(_settings(config, spec, run.path, method, seed), data)
     rows = _rows(results)
 
     def make_result():
@@ -87,12 +91,16 @@ def _plan(config):
     for method in reversed(METHODS):
         if method in wanted and METHODS[method][1] in METHODS:
             wanted.add(METHODS[method][1])
-    plan = [("pretrain", None)] if any(METHODS[method][1] == "pretrain" for method in wanted) else []
+    pretrains = not config.from_run and any(METHODS[method][1] == "pretrain" for method in wanted)
+    plan = [("pretrain", None)] if pretrains else []
     return plan + [(method, seed) for method in METHODS if method in wanted for seed in config.label_seed_list]
 
 
-def _check(config, data, plan):
+def _check(config, data, spec, plan):
     """Everything that would stop a later step, asked before the first one."""
+    for method in ("linear_eval", "finetune"):
+        if (method, config.label_seed_list[0]) in plan:
+            setup.check_selector(getattr(config, method).selector, spec, f"{method}_selector")
     if not plan:
         raise UsageError("--methods must name at least one method, got none")
     setup.need_labels(data.train, config)
@@ -113,14 +121,19 @@ def _home(root, method, seed):
     return pathlib.Path(root) / (method if seed is None else f"{method}_{seed}")
 
 
-def _settings(config, root, method, seed):
-    """The `Config` of one step of the plan."""
+def _settings(config, spec, root, method, seed):
+    """The `Config` of one step of the plan; spec is the architecture that all but a student have."""
     if seed is None:
         return replace(config, stage="pretrain", run_dir=str(_home(root, method, seed)))
     stage, parent = METHODS[method]
-    start = "" if parent is None else str(_home(root, parent, None if parent == "pretrain" else seed))
-    if parent == "shipped":
+    if parent == "pretrain":
+        start = config.from_run or str(_home(root, parent, None))
+    elif parent == "shipped":
         start = shipped.PREFIX + config.shipped
+    else:
+        start = "" if parent is None else str(_home(root, parent, seed))
+    if not start and config.from_run:  # the baseline is to have the network of the earlier run
+        config = dataclasses.replace(config, model=dataclasses.replace(spec, head_layers=max(1, spec.head_layers)))
     # Only the method `student` has another architecture than its teacher.
     student = {} if method == "student" else {f"student__{name}": getattr(StudentConfig, name) for name in STUDENT}
     return replace(config, stage=stage, from_run=start, run_dir=str(_home(root, method, seed)), seed=seed, data__label_seed=seed, **student)

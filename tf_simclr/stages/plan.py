@@ -5,6 +5,7 @@ import pathlib
 import numpy as np
 
 from tf_simclr import durable
+from tf_simclr.config import replace
 from tf_simclr.data import from_arrays
 from tf_simclr.inspection.suggest import free_memory, measure
 from tf_simclr.planning.accelerators import ACCELERATORS
@@ -17,15 +18,20 @@ from tf_simclr.stages import setup
 def run(config, data=None):
     """Prints what pretraining and the methods of a recipe take and writes it to plan.json of `--run_dir` (runs/DATASET/plan).
 
-    With `--images` no data are read; with `--measure` a few training steps of the pretraining are timed here.
+    With `--images` no data are read; with `--measure` a few training steps of the pretraining are timed here. What starts from an earlier
+    run (`--from`) is planned without a pretraining.
 
     Returns:
       dict: problem (see `planning.recipe.Problem`), utilisation, precision, trainings (see `planning.plan.plan_training`) and
       accelerators (see `planning.plan.on_machine`).
     """
-    config = setup.with_data_of(config, None)
+    parent = setup.parent_of(config, ("pretrain",))
+    config = setup.with_data_of(config, parent)
+    if parent:
+        spec = setup.spec_of(parent, config)
+        config = replace(config, model__image_size=spec.image_size, model__channels=spec.channels)
     problem = Problem.of(config, data)
-    found, precision = trainings(config, problem), config.precision
+    found, precision = trainings(config, problem, parent), config.precision
     rows = [plan_training(training, precision) for training in found]
     machines = [on_accelerator(name, rows, config.utilisation, precision) for name in ACCELERATORS]
     if config.measure:

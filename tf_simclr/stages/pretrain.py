@@ -1,4 +1,4 @@
-"""Pretraining: contrastive learning without labels (paper, section 2)."""
+"""Pretraining: contrastive learning without labels (paper, section 2), from random weights or from those of an earlier pretraining."""
 
 from absl import logging
 
@@ -6,6 +6,7 @@ from tf_simclr.evaluation.online import probe
 from tf_simclr.objectives.memory import Memory
 from tf_simclr.stages import replicas, setup
 from tf_simclr.training.callbacks import Probe
+from tf_simclr.training.checkpoints import restore_network
 from tf_simclr.training.fit import Duration, train
 from tf_simclr.training.models import ContrastiveModel
 
@@ -17,19 +18,22 @@ def run(config, data=None):
       dict: seconds, and the last epoch's metrics (loss, chance_loss, contrastive_top1, h_std, …; knn and linear_probe with labels).
     """
     clock = setup.Clock()
-    config = setup.with_data_of(config, None)
-    data = setup.find_data(config, data)
-    fit, spec = config.pretrain, setup.resolve(config.model, data.train)
+    parent = setup.parent_of(config, ("pretrain",))
+    config = setup.with_data_of(config, parent)
+    data = setup.find_data(config, data, parent)
+    fit, spec = config.pretrain, setup.architecture(config, data.train, parent, new_head=True)
     strategy = replicas.make_strategy(config)
     setup.check_batch(fit, strategy.num_replicas_in_sync, len(data.train))
     setup.check_micro_batch(fit, strategy.num_replicas_in_sync)
-    run = setup.open_run(config, data, spec, spec.head_layers)
+    run = setup.open_run(config, data, spec, spec.head_layers, parent=parent)
     if (result := setup.finished(run)) is not None:
         return result
     unlabelled = data.train.without_labels()
     duration = Duration.of(fit, len(unlabelled))
     with strategy.scope():
         network = setup.build_network(spec, spec.head_layers, 0, config.seed, config.precision)
+        if parent:
+            restore_network(parent.weights, network, head=parent.spec().head_layers > 0)
         memory = None
         if fit.queue:
             average = setup.build_network(spec, spec.head_layers, 0, config.seed, config.precision)

@@ -146,8 +146,11 @@ def resolve(model, source):
     return dataclasses.replace(model, image_size=size, channels=model.channels or source.channels, stem=stem)
 
 
-def spec_of(parent, config):
-    """The earlier run's architecture.
+_HEAD = ("head_layers", "head_width", "head_dim")
+
+
+def spec_of(parent, config, new_head=False):
+    """The earlier run's architecture; with `new_head`, an encoder that was imported without a projection head has that of the settings.
 
     Raises:
       UsageError: a model setting was given that differs from it, or its backbone is not known in this process.
@@ -155,6 +158,8 @@ def spec_of(parent, config):
     spec = parent.spec()
     check_backbone(spec)
     check_architecture(config.model, spec.backbone)
+    if new_head and not spec.head_layers:
+        spec = dataclasses.replace(spec, **{name: getattr(config.model, name) for name in _HEAD})
     for field in options(ModelConfig):
         asked, theirs = getattr(config.model, field.name), getattr(spec, field.name)
         if asked not in (field.default, theirs):
@@ -162,6 +167,11 @@ def spec_of(parent, config):
                 f"--{field.name} must be that of {parent.path}, {theirs}, got {asked}; leave --{field.name} out, or pretrain with it"
             )
     return spec
+
+
+def architecture(config, source, parent=None, new_head=False):
+    """The architecture of a run that may start from an earlier one: `spec_of`, or what the settings and the training `Source` say."""
+    return spec_of(parent, config, new_head) if parent else resolve(config.model, source)
 
 
 def student_spec(spec, student):
@@ -301,8 +311,13 @@ def open_run(config, data, spec, selector, class_names=(), label_indices=None, p
 
     Returns:
       The `RunDirectory`.
+
+    Raises:
+      UsageError: it is the earlier run's; see also `RunDirectory.start`.
     """
     run = RunDirectory(config.run_dir or default_home(config), writes=replicas.is_chief(), alone=replicas.alone())
+    if parent is not None and run.path.resolve() == parent.path.resolve():
+        raise UsageError(f"--run_dir must be another directory than that of --from, got {run.path} for both; give a new --run_dir")
     evaluation = None if data.evaluation is None else len(data.evaluation)
     run.start(
         config,

@@ -147,16 +147,18 @@ def newest(directory):
     return None
 
 
-def restore_network(directory, network, classifier=True):
+def restore_network(directory, network, classifier=True, head=True):
     """Restores an earlier stage's network from its newest checkpoint and logs what became of every variable.
 
-    The encoder and every head layer of `network` must be there with the same shapes. What may stay behind is this and no more: head
-    layers above those that `network` keeps, the optimizer, the memory of pretraining, and with `classifier=False` the classifier.
+    The encoder and every head layer of `network`, unless the head is new, must be there with the same shapes. What may stay behind is
+    this and no more: head layers above those that `network` keeps, the optimizer, the memory of pretraining, and with
+    `classifier=False` the classifier.
 
     Args:
       directory: a run's checkpoint directory, or one that holds an export.
       network: a built `Network`; it may keep fewer head layers than the saved one.
       classifier: restore the classifier too; a new one has nothing to restore.
+      head: restore the head layers too; likewise.
 
     Raises:
       UsageError: there is no checkpoint, or it lacks a variable, or has another one or another shape; nothing is restored then.
@@ -168,7 +170,8 @@ def restore_network(directory, network, classifier=True):
     # An export keeps the variables in a flat dict, where a slash within a key is spelt .S
     saved = {key[len("network/") : -len(_KEY)].replace(".S", "/"): key for key in reader.get_variable_to_shape_map() if _is_of_network(key)}
     wanted = named_variables(network)
-    fresh = set() if classifier else {name for name in wanted if name.startswith("classifier/")}
+    new = [part for part, restored in (("classifier/", classifier), ("head/", head)) if not restored]
+    fresh = {name for name in wanted if name.startswith(tuple(new))}
     kept = len(network.head.layers)
     behind = {name for name in saved if _head_layer(name) >= kept or (not classifier and name.startswith("classifier/"))}
     restored = sorted(set(wanted) - fresh)
