@@ -354,7 +354,8 @@ def used_sections(stage, from_run, student):
 
     Args:
       stage: the stage's name.
-      from_run: whether an earlier run is given; fine-tuning without one is the supervised baseline.
+      from_run: whether an earlier run is given; fine-tuning without one is the supervised baseline, and a pipeline with one does not
+        pretrain.
       student: whether the student's architecture is given.
 
     Returns:
@@ -364,6 +365,8 @@ def used_sections(stage, from_run, student):
         return ("finetune",) if from_run else ("supervised",)
     if stage == "distill":
         return ("student",) if student else ("distill",)
+    if stage in ("pipeline", "plan") and from_run:
+        return tuple(name for name in USES[stage] if name != "pretrain")
     return USES[stage]
 
 

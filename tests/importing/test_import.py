@@ -132,8 +132,9 @@ def test_without_a_projection_head_there_is_nothing_but_the_pooled_features(tmp_
     settings = {"from_run": str(tmp_path / "encoder"), "finetune__steps": 1, "finetune__batch_size": 8, **DEFAULT_MODEL}
     with pytest.raises(UsageError, match="--selector must be at most 0"):
         tf_simclr.run(tiny.settings("finetune", tmp_path / "finetune", **settings), data)
-    with pytest.raises(UsageError, match="--finetune_selector must be at most 0"):
-        tf_simclr.run(tiny.settings("pipeline", tmp_path / "pipeline", methods="finetune", **settings), data)
+    for stage in ("pipeline", "plan"):
+        with pytest.raises(UsageError, match="--finetune_selector must be at most 0"):
+            tf_simclr.run(tiny.settings(stage, tmp_path / "other", methods="finetune", **settings), data)
     # Pretraining goes on with a new head.
     still = {"pretrain__steps": 1, "pretrain__learning_rate": 1e-12, "pretrain__batch_size": 8, "model__head_layers": 2}
     tf_simclr.run(tiny.settings("pretrain", tmp_path / "more", **settings | still), data)

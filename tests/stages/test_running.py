@@ -10,8 +10,9 @@ import tiny
 from PIL import Image
 
 import tf_simclr
-from tf_simclr.cli import main
+from tf_simclr.cli import main, parse
 from tf_simclr.config import ModelConfig, replace
+from tf_simclr.errors import UsageError
 from tf_simclr.run_directory import RunDirectory
 from tf_simclr.stages import setup
 from tf_simclr.training.callbacks import MetricLines
@@ -25,7 +26,8 @@ def weights(run):
 
 def test_a_resumed_run_is_the_same_run(tmp_path, monkeypatch):
     """Stopped at step 63, three steps after a checkpoint and inside a report, and started again: the same weights bit for bit."""
-    whole, broken = (tiny.settings("pretrain", tmp_path / name, checkpoint_every=10, keep_checkpoints=1) for name in ("whole", "broken"))
+    rare = {"checkpoint_every": 10, "keep_checkpoints": 1, "pretrain__probe_every": 0.0}
+    whole, broken = (tiny.settings("pretrain", tmp_path / name, **rare) for name in ("whole", "broken"))
     tf_simclr.run(whole, tiny.data())
 
     real = MetricLines.on_epoch_end
@@ -90,7 +92,7 @@ def test_the_pipeline_from_the_command_line_on_a_folder(folder, capsys):
     flags = folder / "recipe.flags"
     lines = ["stage=pipeline", "dataset=folder", f"data_dir={folder / 'train'}", f"eval_data_dir={folder / 'eval'}", "labels_per_class=6"]
     lines += ["label_seeds=1,2", "depth=10", "width=0.0625", "stem=cifar2", "optimizer=adamw", "lr_scaling=none", "learning_rate=0.01"]
-    lines += ["batch_size=16", "flip=0", "steps=6", "methods=linear_eval,supervised", f"run_dir={folder / 'run'}"]
+    lines += ["batch_size=16", "flip=0", "steps=6", "pretrain_probe_every=0", "methods=linear_eval,supervised", f"run_dir={folder / 'run'}"]
     flags.write_text("# a tiny recipe\n" + "".join(f"--{line}\n" for line in lines))
     assert main([f"--flagfile={flags}"]) == 0
     printed = capsys.readouterr().out
@@ -125,7 +127,10 @@ def test_a_pipeline_starts_from_an_earlier_pretraining(tmp_path):
     of_method = [RunDirectory(tmp_path / "run" / name).facts() for name in ("finetune_1", "supervised_1")]
     assert [facts["parent"] and facts["parent"]["path"] for facts in of_method] == [str(tmp_path / "before"), None]
     assert [facts["model"] for facts in of_method] == [RunDirectory(tmp_path / "before").facts()["model"]] * 2
-    assert tf_simclr.run(settings, tiny.data()) == result
+    # How it would have pretrained decides nothing.
+    assert tf_simclr.run(replace(settings, pretrain__temperature=0.7), tiny.data()) == result
+    with pytest.raises(UsageError, match="queue does nothing in --stage=pipeline"):
+        parse(["--stage=pipeline", "--from=x", "--queue=8"])
 
 
 def test_the_library_defines_no_flag():

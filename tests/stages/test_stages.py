@@ -59,10 +59,12 @@ def test_labels_never_reach_pretraining(root, pretrained):
         np.testing.assert_array_equal(a, b)
 
 
-def test_pretraining_goes_on_from_an_earlier_one(root, pretrained):
+def test_pretraining_goes_on_from_an_earlier_one(root, pretrained, caplog):
     """On other images; a rate of nearly nothing leaves encoder, head and the average of the memory where the earlier run left them."""
     still = {"pretrain__learning_rate": 1e-12, "pretrain__epochs": 1.0, "pretrain__probe_every": 0.0, "pretrain__queue": 64}
-    tf_simclr.run(tiny.settings("pretrain", root / "more", from_run=str(pretrained), **still), tiny.data(labelled=False, train=64))
+    with caplog.at_level("INFO", logger="absl"):
+        tf_simclr.run(tiny.settings("pretrain", root / "more", from_run=str(pretrained), **still), tiny.data(labelled=False, train=64))
+    assert ", 0 new, 0 left behind" in caplog.text
     before, after = (setup.load_network(RunDirectory(path)) for path in (pretrained, root / "more"))
     for a, b in zip(before.trainable_variables, after.trainable_variables, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
@@ -71,8 +73,10 @@ def test_pretraining_goes_on_from_an_earlier_one(root, pretrained):
     np.testing.assert_allclose(state.get_tensor(f"memory/{kernel}"), before.encoder.stem.convs[0].conv.conv.kernel, atol=1e-6)
     first, resumed = rows(pretrained)[0], rows(root / "more")[0]
     assert resumed["loss"] < first["loss"] - 0.1, "started at random"
-    # What comes later is told where it all began.
     assert RunDirectory(root / "more").facts()["parent"]["path"] == str(pretrained)
+    with pytest.raises(UsageError, match="must be none of the runs that --from goes back to"):
+        tf_simclr.run(tiny.settings("pretrain", pretrained, from_run=str(root / "more"), force=True), tiny.data())
+    assert (pretrained / "done.json").exists() and not (pretrained / "replaced").exists()
 
 
 @pytest.mark.smoke
@@ -199,8 +203,10 @@ def test_a_finished_run_is_not_repeated(finetuned, pretrained):
         ("pretrain", {"pretrain__batch_size": 97}, "batch of 2 to 96"),
         ("pretrain", {"from_run": "FINETUNED"}, "to be a run of pretrain, got .* a run of finetune"),
         ("pretrain", {"from_run": "PRETRAINED", "model__width": 0.5}, "--width must be that of"),
-        ("pretrain", {"from_run": "PRETRAINED", "run_dir": "PRETRAINED", "force": True}, "another directory than that of --from"),
+        ("pretrain", {"from_run": "PRETRAINED", "run_dir": "PRETRAINED", "force": True}, "none of the runs that --from goes back to"),
         ("pipeline", {"from_run": "FINETUNED"}, "to be a run of pretrain, got .* a run of finetune"),
+        ("pipeline", {"from_run": "PRETRAINED", "methods": "supervised"}, "none of --methods=supervised starts from --from="),
+        ("pipeline", {"from_run": "PRETRAINED", "methods": "self_distill", "distill__selector": 4}, "--distill_selector must be at most 3"),
         ("plan", {"from_run": "FINETUNED"}, "to be a run of pretrain, got .* a run of finetune"),
         ("plan", {"from_run": "PRETRAINED", "methods": "linear_eval"}, "needs labels and a method that trains, got 3 classes"),
         ("pretrain", {"strategy": "mirrored", "pretrain__batch_size": 33}, "multiple of the 2 replicas"),

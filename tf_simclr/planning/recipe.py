@@ -48,12 +48,14 @@ class Problem:
         Raises:
           UsageError: the shape is stated without an image size; see also `load_data`.
         """
+        parent = setup.parent_of(config, ("pretrain",))
+        model = parent.spec() if parent else config.model
         if data is None and config.images:
-            if not config.model.image_size:
+            if not model.image_size:
                 raise UsageError("--images, which states data instead of reading them, needs --image_size, got none; give it as well")
-            images, classes, size, channels = config.images, config.classes, config.model.image_size, config.model.channels or 3
+            images, classes, size, channels = config.images, config.classes, model.image_size, model.channels or 3
         else:
-            source = setup.find_data(setup.with_data_of(config, None), data).train
+            source = setup.find_data(setup.with_data_of(config, parent), data).train
             images, size, channels = len(source), source.size, source.channels
             classes = 0 if source.labels is None else len(source.class_names)
         limits = config.data
@@ -95,21 +97,21 @@ class Training:
         return 2 if self.name == "pretrain" else 1
 
 
-def trainings(config, problem, parent=None):
+def trainings(config, problem):
     """The trainings of a pipeline in their order: pretraining, where it does not start from an earlier one, and then the methods of
     `config.methods` that train by steps, where there are labels.
 
     Args:
       config: a `Config`.
       problem: a `Problem`.
-      parent: the `RunDirectory` of the earlier pretraining, or None.
 
     Returns:
       A list of `Training`, one at least.
 
     Raises:
-      UsageError: nothing is left to train.
+      UsageError: nothing is left to train, or a head layer is asked for that is not there.
     """
+    parent = setup.parent_of(config, ("pretrain",))
     spec, found = setup.architecture(config, problem, parent), []
     if not parent:
         found.append(_training("pretrain", config.pretrain, spec, spec.head_layers, 0, problem.images))
@@ -127,6 +129,7 @@ def trainings(config, problem, parent=None):
             selector = teacher[1] if selector < 0 else selector
         if method == "student":
             own = setup.student_spec(spec, fit)
+        setup.check_selector(selector, own, f"{_SECTIONS[method]}_selector")
         found.append(_training(method, fit, own, selector, problem.classes, examples, taught))
     if not found:
         raise UsageError(

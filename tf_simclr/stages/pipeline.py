@@ -19,16 +19,17 @@ from tf_simclr.errors import UsageError
 from tf_simclr.evaluation.comparison import format_table, summarise, write_comparison
 from tf_simclr.export.saved_model import usage_line
 from tf_simclr.models.backbones import check_backbone
+from tf_simclr.run_directory import RunDirectory
 from tf_simclr.stages import setup
 
-# method: its stage, and whose run it starts from.
+# method: its stage, whose run it starts from, and its section of the settings.
 METHODS = {
-    "supervised": ("finetune", None),
-    "linear_eval": ("linear_eval", "pretrain"),
-    "finetune": ("finetune", "pretrain"),
-    "finetune_shipped": ("finetune", "shipped"),
-    "self_distill": ("distill", "finetune"),
-    "student": ("distill", "self_distill"),
+    "supervised": ("finetune", None, "supervised"),
+    "linear_eval": ("linear_eval", "pretrain", "linear_eval"),
+    "finetune": ("finetune", "pretrain", "finetune"),
+    "finetune_shipped": ("finetune", "shipped", "finetune"),
+    "self_distill": ("distill", "finetune", "distill"),
+    "student": ("distill", "self_distill", "student"),
 }
 
 
@@ -98,17 +99,19 @@ def _plan(config):
 
 def _check(config, data, spec, plan):
     """Everything that would stop a later step, asked before the first one."""
-    for method in ("linear_eval", "finetune"):
-        if (method, config.label_seed_list[0]) in plan:
-            setup.check_selector(getattr(config, method).selector, spec, f"{method}_selector")
-    if not plan:
+    methods = {method for method, seed in plan if seed is not None}
+    if not methods:
         raise UsageError("--methods must name at least one method, got none")
+    if config.from_run and not any(METHODS[method][1] == "pretrain" for method in methods):
+        raise UsageError(f"none of --methods={config.methods} starts from --from={config.from_run}; add finetune, say, or leave --from out")
     setup.need_labels(data.train, config)
     setup.need_evaluation(data, config)
-    if ("finetune_shipped", config.label_seed_list[0]) in plan:
-        shipped.locate(shipped.PREFIX + config.shipped)
+    for method in methods:
+        section = METHODS[method][2]
+        kept = RunDirectory(shipped.locate(shipped.PREFIX + config.shipped)).spec() if method == "finetune_shipped" else spec
+        setup.check_selector(getattr(config, section).selector, kept, f"{section}_selector")
     check_backbone(config.student)
-    if ("student", config.label_seed_list[0]) in plan and not config.student.is_another:
+    if "student" in methods and not config.student.is_another:
         raise UsageError(
             "the method student needs an architecture: give --student_width, --student_depth or --student_backbone,"
             " or leave it out of --methods"
@@ -125,7 +128,7 @@ def _settings(config, spec, root, method, seed):
     """The `Config` of one step of the plan; spec is the architecture that all but a student have."""
     if seed is None:
         return replace(config, stage="pretrain", run_dir=str(_home(root, method, seed)))
-    stage, parent = METHODS[method]
+    stage, parent, _ = METHODS[method]
     if parent == "pretrain":
         start = config.from_run or str(_home(root, parent, None))
     elif parent == "shipped":
@@ -133,7 +136,8 @@ def _settings(config, spec, root, method, seed):
     else:
         start = "" if parent is None else str(_home(root, parent, seed))
     if not start and config.from_run:  # the baseline is to have the network of the earlier run
-        config = dataclasses.replace(config, model=dataclasses.replace(spec, head_layers=max(1, spec.head_layers)))
+        model = dataclasses.replace(spec, head_layers=max(1, spec.head_layers))  # a setting is at least 1
+        config = replace(config, model=model, finetune__selector=0)
     # Only the method `student` has another architecture than its teacher.
     student = {} if method == "student" else {f"student__{name}": getattr(StudentConfig, name) for name in STUDENT}
     return replace(config, stage=stage, from_run=start, run_dir=str(_home(root, method, seed)), seed=seed, data__label_seed=seed, **student)

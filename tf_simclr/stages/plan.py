@@ -5,7 +5,6 @@ import pathlib
 import numpy as np
 
 from tf_simclr import durable
-from tf_simclr.config import replace
 from tf_simclr.data import from_arrays
 from tf_simclr.inspection.suggest import free_memory, measure
 from tf_simclr.planning.accelerators import ACCELERATORS
@@ -25,13 +24,8 @@ def run(config, data=None):
       dict: problem (see `planning.recipe.Problem`), utilisation, precision, trainings (see `planning.plan.plan_training`) and
       accelerators (see `planning.plan.on_machine`).
     """
-    parent = setup.parent_of(config, ("pretrain",))
-    config = setup.with_data_of(config, parent)
-    if parent:
-        spec = setup.spec_of(parent, config)
-        config = replace(config, model__image_size=spec.image_size, model__channels=spec.channels)
     problem = Problem.of(config, data)
-    found, precision = trainings(config, problem, parent), config.precision
+    found, precision = trainings(config, problem), config.precision
     rows = [plan_training(training, precision) for training in found]
     machines = [on_accelerator(name, rows, config.utilisation, precision) for name in ACCELERATORS]
     if config.measure:
@@ -43,7 +37,9 @@ def run(config, data=None):
         "trainings": rows,
         "accelerators": machines,
     }
-    directory = pathlib.Path(config.run_dir or setup.default_home(config))
+    directory = pathlib.Path(
+        config.run_dir or setup.default_home(setup.with_data_of(config, None if config.images else setup.parent_of(config)))
+    )
     directory.mkdir(parents=True, exist_ok=True)
     durable.write_json(directory / "plan.json", result)
     print(f"{training_table(rows)}\n\n{accelerator_table(machines)}")

@@ -101,27 +101,31 @@ def find_data(config, given, parent=None):
     return data
 
 
+def lineage(run):
+    """A run and the earlier ones that it goes back to, the latest first, as far as their directories are there."""
+    while run is not None and run.path.exists():
+        yield run
+        earlier = run.config().from_run
+        run = RunDirectory(shipped.locate(earlier)) if earlier else None
+
+
 def _check_ancestors(parent, data, settings):
     """Looks for the evaluation images among those that earlier runs were trained on.
 
     Where they are held out now, it was the user who did not hold them out before, and a warning has to do.
     """
     digests, known = data.evaluation.digests(), data.train.fingerprint()
-    while parent is not None:
-        if parent.facts()["data"]["fingerprint"] != known:
-            seen = np.flatnonzero(np.isin(digests, parent.contents()))
+    for run in lineage(parent):
+        if run.facts()["data"]["fingerprint"] != known:
+            seen = np.flatnonzero(np.isin(digests, run.contents()))
             if len(seen):
                 names = "; ".join(data.evaluation.name(i) for i in seen[:3])
-                found = f"{len(seen):,} evaluation images were trained on in {parent.path}: {names}"
+                found = f"{len(seen):,} evaluation images were trained on in {run.path}: {names}"
                 if settings.eval_data_dir and not settings.allow_overlap:
                     raise UsageError(
                         f"evaluation images must be new to the earlier stages, but {found}; remove them, or say --allow_overlap"
                     )
                 logging.warning("%s", found)
-        earlier = parent.config().from_run
-        parent = RunDirectory(shipped.locate(earlier)) if earlier else None
-        if parent is not None and not parent.path.exists():
-            return
 
 
 def resolve(model, source):
@@ -313,11 +317,11 @@ def open_run(config, data, spec, selector, class_names=(), label_indices=None, p
       The `RunDirectory`.
 
     Raises:
-      UsageError: it is the earlier run's; see also `RunDirectory.start`.
+      UsageError: the earlier run goes back to it; see also `RunDirectory.start`.
     """
     run = RunDirectory(config.run_dir or default_home(config), writes=replicas.is_chief(), alone=replicas.alone())
-    if parent is not None and run.path.resolve() == parent.path.resolve():
-        raise UsageError(f"--run_dir must be another directory than that of --from, got {run.path} for both; give a new --run_dir")
+    if any(run.path.resolve() == earlier.path.resolve() for earlier in lineage(parent)):
+        raise UsageError(f"--run_dir must be none of the runs that --from goes back to, got {run.path}; give a new directory")
     evaluation = None if data.evaluation is None else len(data.evaluation)
     run.start(
         config,
