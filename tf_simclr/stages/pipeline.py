@@ -99,7 +99,7 @@ def _plan(config):
 
 def _check(config, data, spec, plan):
     """Everything that would stop a later step, asked before the first one."""
-    methods = {method for method, seed in plan if seed is not None}
+    methods = list(dict.fromkeys(method for method, seed in plan if seed is not None))
     if not methods:
         raise UsageError("--methods must name at least one method, got none")
     if config.from_run and not any(METHODS[method][1] == "pretrain" for method in methods):
@@ -135,8 +135,10 @@ def _settings(config, spec, root, method, seed):
         start = shipped.PREFIX + config.shipped
     else:
         start = "" if parent is None else str(_home(root, parent, seed))
-    if not start and config.from_run:  # the baseline is to have the network of the earlier run
-        model = dataclasses.replace(spec, head_layers=max(1, spec.head_layers))  # a setting is at least 1
+    if not start and config.from_run:
+        # The baseline has the network of the earlier run. As a setting, a head has a layer at least, and the selector of fine-tuning, which
+        # is not read here, must be one of its layers.
+        model = dataclasses.replace(spec, head_layers=max(1, spec.head_layers))
         config = replace(config, model=model, finetune__selector=0)
     # Only the method `student` has another architecture than its teacher.
     student = {} if method == "student" else {f"student__{name}": getattr(StudentConfig, name) for name in STUDENT}

@@ -37,9 +37,8 @@ def run(config, data=None):
         "trainings": rows,
         "accelerators": machines,
     }
-    directory = pathlib.Path(
-        config.run_dir or setup.default_home(setup.with_data_of(config, None if config.images else setup.parent_of(config)))
-    )
+    parent = None if config.images else setup.parent_of(config)
+    directory = pathlib.Path(config.run_dir or setup.default_home(setup.with_data_of(config, parent)))
     directory.mkdir(parents=True, exist_ok=True)
     durable.write_json(directory / "plan.json", result)
     print(f"{training_table(rows)}\n\n{accelerator_table(machines)}")
