@@ -13,7 +13,7 @@ PLAIN = {"parse_math": False}  # names and paths are text, also between two doll
 
 def draw(scores, title):
     """A matplotlib `Figure` of what `metrics.score` returns; it belongs to no global state. Readable for 2 to 1,000 classes."""
-    figure = Figure(figsize=(13.5, 7.0), layout="constrained")
+    figure = Figure(figsize=(13.5, 7.0), dpi=120, layout="constrained")
     figure.suptitle(f"{title}\n{_headline(scores)}", fontsize=12, **PLAIN)
     grid = figure.add_gridspec(2, 2, width_ratios=[1.35, 1.0])
     _confusion(figure, figure.add_subplot(grid[:, 0]), scores)

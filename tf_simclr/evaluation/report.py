@@ -4,6 +4,8 @@ import json
 import pathlib
 import re
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
 from tf_simclr.evaluation.picture import draw
 
 WORST_CONFUSIONS = 10
@@ -24,7 +26,7 @@ def write_report(directory, scores, title):
     title = " ".join(title.split())  # a path may hold line breaks
     (directory / "evaluation.json").write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     (directory / "evaluation.md").write_text(_markdown(scores, title), encoding="utf-8")
-    draw(scores, title).savefig(directory / "evaluation.png", dpi=120)
+    FigureCanvasAgg(draw(scores, title)).print_png(directory / "evaluation.png")  # `savefig` would draw it twice, once for its layout
 
 
 def _markdown(scores, title):

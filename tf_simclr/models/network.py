@@ -24,6 +24,7 @@ class Network(tf.keras.Model):
         self.head = ProjectionHead(spec.head_layers, hidden, spec.head_dim, kept=head_layers)
         self.classifier = SupervisedHead(num_classes) if num_classes else None
 
+    @tf.autograph.experimental.do_not_convert  # which goes for all layers within
     def call(self, images, training=False):
         """Runs the network on float images [B, S, S, C] in [0, 1].
 

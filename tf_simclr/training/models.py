@@ -55,6 +55,7 @@ class Trainer(tf.keras.Model):
             loss = self._scaled(_finite(loss, "the loss"))
         return scalars, tape.gradient(loss, self.network.trainable_variables)
 
+    @tf.autograph.experimental.do_not_convert  # nothing here branches on a tensor; reading it would take as long as tracing it
     def train_step(self, batch):
         batch = self._with_views(batch)
         scalars, gradients = self.differentiate(batch)
