@@ -11,6 +11,7 @@ FULL = PretrainConfig(brightness=1.5, blur=0.7)
 WEAK = FitConfig(crop_min_area=0.3)
 GREYED = FitConfig(grey=0.5)
 BLURRED = FitConfig(blur=0.5, flip=1.0)
+WHOLE = FitConfig(crop_min_area=1.0)
 RANDAUGMENT = FinetuneConfig(augment="randaugment")
 
 
@@ -56,7 +57,9 @@ def test_views_made_together(height, width, size, channels, policy):
 @pytest.mark.parametrize(
     "height, width, size, channels, policy",
     [(256, 256, 224, 3, FULL), (375, 500, 224, 3, BLURRED), (90, 60, 100, 3, WEAK), (150, 70, 117, 1, FULL), (200, 300, 16, 3, FULL)]
-    + [(1, 9, 8, 3, BLURRED)],
+    + [(1, 9, 8, 3, BLURRED), (3, 70, 90, 3, WEAK), (700, 500, 96, 3, GREYED), (40, 30, 16, 3, RANDAUGMENT)]
+    # A multiple of a size whose rounded reciprocal is too small, as compilers multiply by it.
+    + [(454, 908, 227, 1, WHOLE)],
 )
 def test_views_made_one_by_one(height, width, size, channels, policy):
     draws = draw(1, 8, policy)

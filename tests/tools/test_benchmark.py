@@ -6,7 +6,9 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
 TOOLS = pathlib.Path(__file__).parents[2] / "tools"
 NAMES = (
@@ -114,3 +116,11 @@ def test_a_function_apart_has_memory_of_its_own(benchmark):
 def test_a_mistake_is_one_line(argument, told):
     done = subprocess.run([sys.executable, str(TOOLS / "benchmark.py"), argument], capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.startswith(f"benchmark.py: error: {told}") and done.stderr.count("\n") == 1
+
+
+def test_the_published_crop_takes_parts_of_the_image(benchmark):
+    ramp = np.broadcast_to(np.arange(64, dtype=np.float32)[:, None, None], (64, 64, 3))
+    views = importlib.import_module("benchmarks.views")
+    images = tf.data.Dataset.from_tensors(ramp).repeat(300).map(lambda image: views.crop_and_resize(image, 64))
+    shares = np.array([float(tf.reduce_max(image) - tf.reduce_min(image)) / 64 for image in images])
+    assert shares.min() < 0.4 and shares.max() > 0.85 and 0.5 < shares.mean() < 0.75  # of the height

@@ -1,26 +1,37 @@
 """Random crop, resize and flip as two small matrices per image: Y = A_h X A_wᵀ.
 
 SimCLR's crop (Chen et al. 2020, appendix A): area uniform in [min_area, 1], aspect ratio uniform in [3/4, 4/3], resized to the output.
+
+As in the authors' code, crops are cut in whole pixels and interpolated without a filter against aliasing. docs/pretraining.md says where
+they differ: small images are cut in fractions of pixels, as they would have few crops otherwise; a crop of twice the output's side or more
+is averaged in blocks of pixels first, so that none is left out; interpolation is linear.
 """
+
+import functools
+import operator
 
 import tensorflow as tf
 
 ATTEMPTS = 8
 DRAWS = 2 * ATTEMPTS + 3
+SMALL = 64  # pixels a side of images and views that are cut in fractions of pixels
 _ASPECT = (3.0 / 4.0, 4.0 / 3.0)
 
 
-def sample_boxes(draws, heights, widths, min_area, flip):
+def sample_boxes(draws, heights, widths, size, min_area, flip):
     """Turns uniform draws into crop boxes; the first of eight attempts that fits is taken, else the whole image.
+
+    Unless image and view `are_small`, the box is then rounded to whole pixels, and down to whole blocks of them (see `reduction`).
 
     Args:
       draws: float32 [B, DRAWS] in [0, 1).
       heights, widths: float32 [B], the images' sides in pixels.
+      size: int, side of the view in pixels.
       min_area: least area of a crop as a share of the image's, in (0, 1].
       flip: probability of a horizontal flip, in [0, 1].
 
     Returns:
-      boxes float32 [B, 4]: top, left, height, width in pixels (fractional); flips bool [B].
+      boxes float32 [B, 4]: top, left, height, width in pixels; flips bool [B].
     """
     area = (min_area + (1.0 - min_area) * draws[:, :ATTEMPTS]) * (heights * widths)[:, None]
     aspect = _ASPECT[0] + (_ASPECT[1] - _ASPECT[0]) * draws[:, ATTEMPTS : 2 * ATTEMPTS]
@@ -30,14 +41,35 @@ def sample_boxes(draws, heights, widths, min_area, flip):
     some = tf.reduce_any(fits, axis=1)
     h = tf.where(some, tf.gather(h, first, batch_dims=1), heights)
     w = tf.where(some, tf.gather(w, first, batch_dims=1), widths)
-    top, left = draws[:, -3] * (heights - h), draws[:, -2] * (widths - w)
-    return tf.stack([top, left, h, w], axis=1), draws[:, -1] < flip
+    lengths, rooms = tf.stack([h, w], axis=1), tf.stack([heights, widths], axis=1)
+    small = are_small(heights, widths, size)[:, None]
+    pixels = tf.maximum(tf.round(lengths), 1.0)
+    blocks = reduction(pixels, size)
+    lengths = tf.where(small, lengths, _quotient(pixels, blocks) * blocks)
+    free = rooms - lengths
+    starts = tf.where(small, draws[:, -3:-1] * free, tf.minimum(tf.floor(draws[:, -3:-1] * (free + 1.0)), free))
+    return tf.concat([starts, lengths], axis=1), draws[:, -1] < flip
+
+
+def are_small(*sides):
+    """Whether none of the sides, numbers or tensors, is larger than `SMALL`."""
+    return functools.reduce(operator.and_, (side <= SMALL for side in sides))
+
+
+def reduction(length, size):
+    """How many pixels of an interval of so many are averaged to one before `size` samples are taken: at least 1, float32 as `length`."""
+    return tf.maximum(_quotient(length, size), 1.0)
+
+
+def _quotient(x, divisor):
+    """⌊x / divisor⌋ of whole x; the half keeps it right where a compiler multiplies by a rounded reciprocal."""
+    return tf.floor((x + 0.5) / divisor)
 
 
 def resampling_matrix(start, length, pixels, size, reverse=None):
-    """The matrix that resamples an interval of a row of pixels, bilinear and antialiased when it shrinks.
+    """The matrix that resamples an interval of a row of pixels, linearly; one of twice the samples or more is averaged in blocks first.
 
-    Equal to `tf.image.resize(row[start:start + length], antialias=True)` for whole start and length.
+    For whole start and length, equal to `tf.image.resize` of `row[start:start + length]`, or of the means of its blocks.
 
     Args:
       start, length: float32 [B], the interval in pixels.
@@ -51,38 +83,17 @@ def resampling_matrix(start, length, pixels, size, reverse=None):
     sample = tf.range(size, dtype=tf.float32)[None, :]
     if reverse is not None:
         sample = tf.where(reverse[:, None], size - 1.0 - sample, sample)
-    scale = length[:, None] / size
-    centre = centres(start[:, None], scale, sample)
     pixel = tf.range(tf.cast(pixels, tf.float32))
-    first, end = tf.floor(start)[:, None], tf.math.ceil(start + length)[:, None]
-    if isinstance(pixels, int) and pixels <= size:
-        # Nothing shrinks: each sample lies between two pixels, or beyond the last one that it may see. Half as many operations.
-        return tf.nn.relu(1.0 - tf.abs(tf.clip_by_value(centre, first, end - 1.0)[..., None] - pixel))
-    inside = (pixel >= first) & (pixel < end)
-    return triangle(centre, pixel, scale, inside[:, None, :])
-
-
-def centres(start, scale, sample):
-    """Where samples of an interval lie, in pixels: the middle of every `scale` of them from `start` on."""
-    return start + (sample + 0.5) * scale - 0.5
-
-
-def triangle(centre, pixel, scale, inside=None):
-    """The weights of pixels in samples, by a triangle as wide as the samples are apart and at least as pixels are.
-
-    Args:
-      centre: float32 [..., M], see `centres`.
-      pixel: float32 [..., P].
-      scale: float32 that broadcasts against the centres; pixels from one sample to the next.
-      inside: bool that broadcasts against the weights, pixels that count; None for all.
-
-    Returns:
-      float32 [..., M, P]; rows sum to 1.
-    """
-    distance = tf.abs(centre[..., None] - pixel[..., None, :]) / tf.maximum(scale, 1.0)[..., None]
-    weights = tf.maximum(1.0 - distance, 0.0)
-    if inside is not None:
-        weights *= tf.cast(inside, tf.float32)
+    centre = start[:, None] + (sample + 0.5) * (length[:, None] / size)
+    first, last = tf.floor(start)[:, None], tf.math.ceil(start + length)[:, None] - 1.0
+    # A sample lies between two pixels, or beyond the last one that it may see.
+    if isinstance(pixels, int) and pixels < 2 * size:
+        return tf.nn.relu(1.0 - tf.abs(tf.clip_by_value(centre - 0.5, first, last)[..., None] - pixel))
+    side = reduction(length, size)[:, None]
+    block, count = _quotient(pixel - first, side), _quotient(last - first, side)
+    centre = tf.clip_by_value((centre - first) / side - 0.5, 0.0, count)
+    inside = tf.cast((pixel >= first) & (pixel <= last), tf.float32)
+    weights = tf.nn.relu(1.0 - tf.abs(centre[..., None] - block[:, None, :])) * inside[:, None, :]
     return weights * (1.0 / tf.reduce_sum(weights, axis=-1, keepdims=True))
 
 

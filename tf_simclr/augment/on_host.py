@@ -1,19 +1,19 @@
 """The views of `views.random_crop` and `views.recolour`, equal within rounding, made the way that is quick on a CPU.
 
-- Blur is multiplied into the matrices of the crop, so that it costs no pass over the pixels; colour and its offset are one product.
-- Images of up to `TOGETHER` pixels a side are made by the batch: there, what counts is the number of operations.
+- Small images are made by the batch: there, what counts is the number of operations. Blur is multiplied into the matrices of the crop.
 - Larger ones are made one at a time, so that an image stays in the cache of its core and threads work on different images. What the
-  crop does not see is cut off first, as bytes. The rest of its matrices is zero but for a band: they are cut into tiles of rows, and each
-  is multiplied with the pixels that it sees.
+  crop does not see is cut off first, as bytes, and TensorFlow's kernel of bilinear interpolation makes the view of the rest. Only the
+  views that are blurred are multiplied with the blur's matrices, in tiles of rows without the zeros around them.
 """
+
+import functools
 
 import numpy as np
 import tensorflow as tf
 
 from tf_simclr.augment import blur, colour, crop, views
 
-TOGETHER = 64
-_TILE = 28  # rows; less work in smaller tiles, but more and slower products
+_TILE = 16  # rows; less work in smaller tiles, but more and slower products
 
 
 def prepare(draws, policy, channels, crop_only=False):
@@ -60,8 +60,9 @@ def make_together(images, numbers, size, policy):
 
 def _resample_together(planes, numbers, size, policy):
     """One view: planes are the channels of images in [0, 1], float32 [B, C, H, W]."""
-    channels, height, width = planes.shape[1:]
-    boxes, flips = views.boxes_of(numbers["boxes"], height, width, policy)
+    channels = planes.shape[1]
+    height, width = (known or found for known, found in zip(planes.shape[2:], tf.unstack(tf.shape(planes)[2:])))
+    boxes, flips = views.boxes_of(numbers["boxes"], height, width, size, policy)
     rows = crop.resampling_matrix(boxes[:, 0], boxes[:, 2], height, size)
     columns = crop.resampling_matrix(boxes[:, 1], boxes[:, 3], width, size, flips)
     if "sigma" in numbers:
@@ -88,84 +89,69 @@ def make_one(image, numbers, size, policy):
     Returns:
       A list of V float32 [S, S, C], see `make_together`.
     """
-    boxes, flips = views.boxes_of(numbers["boxes"], *tf.unstack(tf.shape(image)[:2]), policy)
-    limits = tf.cast(tf.shape(image)[:2], tf.float32)
-    first = tf.floor(boxes[:, :2])
-    end = tf.cast(tf.minimum(tf.math.ceil(boxes[:, :2] + boxes[:, 2:]), limits), tf.int32)
-    boxes, first = tf.concat([boxes[:, :2] - first, boxes[:, 2:]], axis=1), tf.cast(first, tf.int32)
-    made = []
+
+    def small():
+        images, of_images = tf.nest.map_structure(lambda of: of[None], (image, numbers))
+        return [made[0] for made in make_together(images, of_images, size, policy)]
+
+    if not crop.are_small(size):
+        return _make_large(image, numbers, size, policy)
+    return tf.cond(crop.are_small(*tf.unstack(tf.shape(image)[:2])), small, lambda: _make_large(image, numbers, size, policy))
+
+
+def _make_large(image, numbers, size, policy):
+    """`make_one` of an image whose crops have whole pixels."""
+    boxes, flips = views.boxes_of(numbers["boxes"], *tf.unstack(tf.shape(image)[:2]), size, policy)
+    boxes, made = tf.cast(boxes, tf.int32), []
     for view in range(boxes.shape[0]):
-        part = image[first[view, 0] : end[view, 0], first[view, 1] : end[view, 1]]
-        sigma, maps = (numbers[name][view] if name in numbers else None for name in ("sigma", "colour"))
-        made.append(_resample(part, boxes[view], flips[view], sigma, maps, size))
+        top, left, height, width = tf.unstack(boxes[view])
+        resized = _resize(image[top : top + height, left : left + width], size)
+        of_view = {name: of[view] for name, of in numbers.items()}
+        made.append(_finish(_perhaps(flips[view], lambda x: tf.reverse(x, [1]), resized), of_view, size))
     return made
 
 
-def _resample(part, box, flip, sigma, maps, size):
-    """One view: part is what the crop sees, box and flip are the crop within it; [S, S, C]."""
-    shape, channels = tf.shape(part), part.shape[2]
-    rows, top = _tiles(box[0], box[2], shape[0], size, False, sigma)
-    columns, left = _tiles(box[1], box[3], shape[1], size, flip, sigma)
-    # As [row, channel, column], both products are of plain matrices, and the last one leaves pixels together. Products of batches would
-    # be prepared anew for every shape of a crop, which takes as long as they do.
-    planes = tf.reshape(tf.transpose(tf.cast(part, tf.float32), [0, 2, 1]), [shape[0], channels * shape[1]])
-    seen = [planes[first : first + tf.shape(rows)[2]] for first in tf.unstack(top)]
-    shrunk = tf.concat([tile @ pixels for tile, pixels in zip(tf.unstack(rows * (1.0 / 255.0)), seen)], axis=0)[:size]
-    shrunk = tf.reshape(shrunk, [size * channels, shape[1]])
-    seen = [shrunk[:, first : first + tf.shape(columns)[2]] for first in tf.unstack(left)]
-    parts = [tf.matmul(pixels, tile, transpose_b=True) for tile, pixels in zip(tf.unstack(columns), seen)]
-    resized = tf.concat(parts, axis=1)[:, :size]
-    # A product with ones sums faster than a sum over the first axis.
-    sums = tf.reshape(tf.ones([1, size]) @ tf.reshape(resized, [size, channels * size]), [channels, size])
-    planes, mean = tf.reshape(resized, [size, channels, size]), tf.reduce_sum(sums, axis=1) / size**2
-    if maps is None:
-        return tf.transpose(planes, [0, 2, 1])
-    # The last channel, of ones, adds the offset; and the product leaves channels last.
-    affine = tf.concat([maps[0], tf.linalg.matvec(maps[1], mean)[:, None]], axis=1)
-    planes = tf.concat([planes, tf.ones([size, 1, size])], axis=1)
-    return tf.clip_by_value(tf.matmul(planes, affine[None], transpose_a=True, transpose_b=True), 0.0, 1.0)
+def _perhaps(condition, operation, x):
+    return tf.cond(condition, lambda: operation(x), lambda: x)
 
 
-def _tiles(start, length, pixels, size, flip, sigma):
-    """The matrix that resamples a row of pixels and blurs the result, in tiles of rows and without the zeros around them.
+def _resize(part, size):
+    """What a crop sees, uint8 [H, W, C], as float32 [S, S, C] in 0–255."""
+    shape = tf.shape(part)[:2]
+    blocks = tf.maximum(shape // size, 1)
+    # The blocks are whole, by `crop.sample_boxes`.
+    averaged = functools.partial(tf.image.resize, part, shape // blocks, "area")
+    pixels = tf.cond(tf.reduce_any(blocks > 1), averaged, lambda: tf.cast(part, tf.float32))
+    return tf.image.resize(pixels, [size, size])
 
-    Args:
-      start, length: float32, the interval that is sampled. It lies within the pixels, and sees all of them.
-      pixels: int32, pixels of the row.
-      size: int, samples.
-      flip: bool, whether the samples are mirrored.
-      sigma: float32 of the blur, or None.
 
-    Returns:
-      float32 [T, R, K] and int32 [T]: row r of tile t is the row t · R + r of the matrix, for K pixels from the t-th number on. Rows after
-      the last one of the matrix have no meaning.
-    """
+def _finish(pixels, numbers, size):
+    """Blur and colour of one view, float32 [S, S, C] in 0–255 to 0–1."""
+    if "sigma" in numbers:
+        pixels = _perhaps(numbers["sigma"] > 0, lambda x: _blur(x, numbers["sigma"], size), pixels)
+    if "colour" not in numbers:
+        return pixels * (1.0 / 255.0)
+    channels = pixels.shape[2]
+    matrix, of_mean = tf.unstack(numbers["colour"] * (1.0 / 255.0))
+    rows = tf.reshape(pixels, [size, size * channels])  # long ones, as short ones are slow to sum and to add to
+    mean = tf.reduce_mean(tf.reshape(tf.reduce_mean(rows, axis=0), [size, channels]), axis=0)
+    coloured = tf.reshape(tf.matmul(tf.reshape(pixels, [-1, channels]), matrix, transpose_b=True), rows.shape)
+    coloured += tf.tile(tf.linalg.matvec(of_mean, mean), [size])
+    return tf.reshape(tf.clip_by_value(coloured, 0.0, 1.0), [size, size, channels])
+
+
+def _blur(pixels, sigma, size):
+    """`blur.blur` of one image, float32 [S, S, C], of sigma > 0."""
     tiles = max(1, round(size / _TILE))
-    count = -(-size // tiles)
-    starts = np.arange(tiles)[:, None] * count
-    wanted = np.minimum(starts + np.arange(count), size - 1).astype(np.float32)
-
-    def sampled(places):
-        return _band(start, length, pixels, np.clip(places, 0, size - 1), size, flip)
-
-    def blurred():
-        reach = blur.radius(size)
-        places = (starts + np.arange(-reach, count + reach)).astype(np.float32)
-        matrix, first = sampled(places)
-        kernels = blur.kernel(sigma, tf.constant(wanted), tf.constant(places), size)
-        return tf.stack([kernel @ tile for kernel, tile in zip(tf.unstack(kernels), tf.unstack(matrix))]), first
-
-    return sampled(wanted) if sigma is None else tf.cond(sigma > 0, blurred, lambda: sampled(wanted))
-
-
-def _band(start, length, pixels, places, size, flip):
-    """`crop.resampling_matrix` of the samples at `places`, float32 [T, M]: [T, M, K] and the first of the K pixels of each tile [T]."""
-    scale = length / size
-    places = tf.where(flip, size - 1.0 - places, places)
-    centres = crop.centres(start, scale, places)
-    reach = tf.maximum(scale, 1.0)
-    seen = tf.minimum(pixels, tf.cast(tf.math.ceil((places.shape[1] - 1) * scale + 2.0 * reach), tf.int32) + 1)
-    first = tf.cast(tf.floor(tf.reduce_min(centres, axis=1) - reach), tf.int32) + 1
-    first = tf.clip_by_value(first, 0, pixels - seen)
-    pixel = tf.cast(first[:, None] + tf.range(seen), tf.float32)
-    return crop.triangle(centres, pixel, scale[None, None]), first
+    rows, reach = -(-size // tiles), blur.radius(size)
+    seen = min(size, rows + 2 * reach)
+    starts = np.arange(tiles) * rows
+    firsts = np.clip(starts - reach, 0, size - seen)
+    # Rows after the last one of the image are the last one again.
+    wanted = np.minimum(starts[:, None] + np.arange(rows), size - 1).astype(np.float32)
+    kernels = tf.unstack(blur.kernel(sigma, tf.constant(wanted), tf.constant(np.float32(firsts[:, None] + np.arange(seen))), size))
+    for _ in range(2):
+        flat = tf.reshape(pixels, [size, -1])
+        blurred = tf.concat([kernel @ flat[first : first + seen] for kernel, first in zip(kernels, firsts)], axis=0)[:size]
+        pixels = tf.transpose(tf.reshape(blurred, [size, size, -1]), [1, 0, 2])
+    return pixels

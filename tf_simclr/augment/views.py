@@ -65,14 +65,14 @@ def draws_of(policy):
 
 def random_crop(images, draws, size, policy):
     """The geometric half of a view; images of one size, or a batch of one image of any size."""
-    boxes, flips = boxes_of(draws[:, : crop.DRAWS], *tf.unstack(tf.shape(images)[1:3]), policy)
+    boxes, flips = boxes_of(draws[:, : crop.DRAWS], *tf.unstack(tf.shape(images)[1:3]), size, policy)
     return crop.crop_resize_flip(images, boxes, flips, size)
 
 
-def boxes_of(draws, height, width, policy):
+def boxes_of(draws, height, width, size, policy):
     """Boxes and flips, see `crop.sample_boxes`, of images of one size."""
     heights, widths = (tf.fill([tf.shape(draws)[0]], tf.cast(side, tf.float32)) for side in (height, width))
-    return crop.sample_boxes(draws, heights, widths, policy.crop_min_area, policy.flip)
+    return crop.sample_boxes(draws, heights, widths, size, policy.crop_min_area, policy.flip)
 
 
 def recolour(images, draws, policy):

@@ -5,7 +5,7 @@ import os
 
 import tensorflow as tf
 
-from tf_simclr.augment import on_host, views
+from tf_simclr.augment import crop, on_host, views
 from tf_simclr.data import decode
 from tf_simclr.data.decode import match_channels
 from tf_simclr.data.order import example_at
@@ -59,7 +59,7 @@ def training_batches(
     named = _positions(batch_size, start, stop, share, at_a_time).map(_plain(maker.name_examples), **_PARALLEL)
     if source.images is not None and on_device:
         finished = named.map(_plain(lambda batch: maker.finish(maker.take(batch))), **_PARALLEL)
-    elif source.images is not None and max(spec.image_size, *source.images.shape[1:3]) <= on_host.TOGETHER:
+    elif source.images is not None and crop.are_small(spec.image_size, *source.images.shape[1:3]):
         finished = named.map(_plain(lambda batch: maker.finish(maker.make_together(batch))), **_PARALLEL)
     else:
         crops = named.unbatch().map(_plain(maker.make_one), **_PARALLEL).batch(made, drop_remainder=True)

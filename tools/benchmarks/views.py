@@ -28,8 +28,9 @@ PUBLISHED = PretrainConfig()
 
 def crop_and_resize(image, size):
     """A box of 0.08–1 of the area and an aspect of 3/4–4/3, resized by bicubic interpolation without antialiasing, as published."""
+    whole = tf.constant([[[0.0, 0.0, 1.0, 1.0]]])
     start, extent, _ = tf.image.sample_distorted_bounding_box(
-        tf.shape(image), tf.zeros([1, 1, 4]), 0.1, aspect_ratio_range=(3 / 4, 4 / 3), area_range=(0.08, 1.0), max_attempts=100
+        tf.shape(image), whole, min_object_covered=0.1, aspect_ratio_range=(3 / 4, 4 / 3), area_range=(0.08, 1.0), max_attempts=100
     )
     part = tf.slice(image, start, extent)
     return tf.image.resize([part], [size, size], method="bicubic")[0]
