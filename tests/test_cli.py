@@ -10,7 +10,7 @@ import pytest
 
 import tf_simclr
 from tf_simclr import cli, stages
-from tf_simclr.cli_flags import FITS, PLAIN, USES, build_flags, flag_name, shared_fields
+from tf_simclr.cli_flags import FITS, PLAIN, USES, build_flags, flag_name, overruled, read, shared_fields
 from tf_simclr.cli_help import STAGE_HELP, help_text
 from tf_simclr.config import METHODS, STAGES, TFLITE_KINDS, Config, replace, sections
 from tf_simclr.errors import Interrupted, NotFiniteError, StorageError, UsageError, WorkerLostError
@@ -91,6 +91,21 @@ def test_a_prefixed_flag_wins_wherever_it_stands(order):
     argv = ["--steps=7", "--student_steps=9"][::order]
     config = cli.parse(["--stage=pipeline", *argv])
     assert (config.distill.steps, config.student.steps) == (7, 9)
+
+
+def test_a_flag_that_sets_nothing_is_named():
+    """A recipe's `--distill_temperature` silently beat the `--temperature` of whoever ran it."""
+    (line,) = overruled(read(["--stage=distill", "--from=runs/fine", "--distill_temperature=0.3", "--temperature=1", "--steps=7"]))
+    assert "--temperature=1.0 does nothing" in line and "(--distill_temperature=0.3)" in line
+    assert not overruled(read(["--stage=distill", "--from=runs/fine", "--finetune_steps=9", "--steps=7"]))
+    # Of two sections one has its own: the other still takes it.
+    assert not overruled(read(["--stage=pipeline", "--distill_temperature=0.3", "--temperature=1"]))
+
+
+def test_a_flag_that_sets_nothing_is_logged_before_the_stage_runs(monkeypatch, capfd):
+    monkeypatch.setattr(stages, "run", lambda config: None)
+    assert cli.main(["--stage=distill", "--from=runs/fine", "--distill_steps=9", "--steps=7"]) == 0
+    assert "--steps=7 does nothing" in capfd.readouterr().err
 
 
 def test_the_last_of_one_flag_counts():

@@ -13,7 +13,7 @@ from logging import INFO, Formatter
 
 import tf_simclr
 from tf_simclr import interruption
-from tf_simclr.cli_flags import read, to_config
+from tf_simclr.cli_flags import overruled, read, to_config
 from tf_simclr.errors import Interrupted, NotFiniteError, StorageError, UsageError, WorkerLostError
 
 
@@ -81,7 +81,12 @@ def main(argv=None):
             return 0
         config = to_config(values)
         prepare(debug)
+        from absl import logging
+
         from tf_simclr.stages import run
+
+        for line in overruled(values):
+            logging.warning("%s", line)
 
         with interruption.heeding():
             run(config)

@@ -113,24 +113,45 @@ def _unknown(name, names):
 
 def to_config(values):
     """The `Config` of parsed flags. Raises UsageError for a value or a flag that cannot be."""
-    parts = sections(Config())
-    given = {name: values[name].value for name in values if values[name].present}
+    parts, given = sections(Config()), _given(values)
     stage = given.get("stage", Config().stage)
     check(next(field for field in options(Config) if field.name == "stage"), stage)
-    used = used_sections(stage, bool(given.get("from")), any(given.get(f"student_{name}") for name in STUDENT))
     changes = {}
     # Unprefixed first: what carries a section's name then overwrites it.
-    for name, owners in shared_fields().items():
-        if name in given:
-            takers = [section for section in used if section in owners]
-            if not takers:
-                raise UsageError(_useless(name, owners, stage))
-            changes.update({f"{section}__{name}": given[name] for section in takers})
+    for name, takers in _takers(given, stage).items():
+        if not takers:
+            raise UsageError(_useless(name, shared_fields()[name], stage))
+        changes.update({f"{section}__{name}": given[name] for section in takers})
     for section, part in parts.items():
         for field in options(part):
             if (name := flag_name(section, field)) in given:
                 changes[f"{section}__{field.name}" if section else field.name] = given[name]
     return replace(Config(), **changes)
+
+
+def overruled(values):
+    """One line for every unprefixed flag of good `values` that sets nothing, since each section that takes it was given its own.
+
+    Most often the section's flag stands in a flag file, and whoever adds `--temperature=1` to the command does not see it.
+    """
+    given = _given(values)
+    lines = []
+    for name, takers in _takers(given, given.get("stage", Config().stage)).items():
+        own = [f"{section}_{name}" for section in takers]
+        if all(flag in given for flag in own):
+            winners = ", ".join(f"--{flag}={given[flag]}" for flag in own)
+            lines.append(f"--{name}={given[name]} does nothing: a flag with a section's name wins ({winners}); change that one")
+    return lines
+
+
+def _given(values):
+    return {name: values[name].value for name in values if values[name].present}
+
+
+def _takers(given, stage):
+    """{unprefixed flag that is given: the sections that take it, of those that the stage uses}."""
+    used = used_sections(stage, bool(given.get("from")), any(given.get(f"student_{name}") for name in STUDENT))
+    return {name: [part for part in used if part in owners] for name, owners in shared_fields().items() if name in given}
 
 
 def _useless(name, owners, stage):
