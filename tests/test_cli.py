@@ -209,6 +209,7 @@ def test_a_flag_file_that_is_no_text_is_refused(tmp_path, capsys):
         (["--dataset=cifar_ten"], "cifar_ten"),
         (["--dataset=folder", "--data_dir=/no/such/dir"], "/no/such/dir"),
         (["--dataset=npz", "--data_dir=/no/such/file.npz"], "/no/such/file.npz"),
+        (["--dataset=tfds:cifar10", "--data_dir=/no/such/dir"], "/no/such/dir"),
         (["--stage=linear_eval", "--from=/no/such/run"], "/no/such/run"),
         (["--stage=evaluate"], "--from"),
         (["--stage=distill"], "--from"),

@@ -26,6 +26,14 @@ def test_json_round_trip():
     assert config != Config()
 
 
+def test_what_was_given_of_the_architecture_is_known():
+    """A default that was given is told from one that was not; a whole section gives nothing."""
+    config = replace(replace(Config(), model__depth=18, seed=7), stage="finetune")
+    assert config.given == {"model__depth"} and config == replace(Config(), seed=7, stage="finetune")
+    assert not replace(config, model=config.model).given and not Config().given
+    assert "given" not in json.loads(to_json(config))
+
+
 @pytest.mark.parametrize("path", [(), ("data",), ("student",)])
 def test_json_with_an_unknown_key_is_refused_by_name(path):
     plain = json.loads(to_json(Config()))
@@ -97,6 +105,8 @@ def test_bounds_themselves_are_allowed(setting, value):
         ({"data__labels_per_class": 1, "data__num_labels": 10}, "at most one of .*got labels_per_class and num_labels"),
         ({"data__num_labels": 10, "data__label_fraction": 0.1}, "at most one of .*got num_labels and label_fraction"),
         ({"model__head_layers": 1, "finetune__selector": 2}, "finetune_selector must be at most head_layers=1, got 2"),
+        ({"finetune__epochs": 0.0}, "finetune_epochs or finetune_steps must be above 0, got 0 for both; give one of them"),
+        ({"label_seeds": "1,3000000000"}, "label_seeds must be from 0 to 2147483647, got 1,3000000000; choose smaller ones"),
         (
             {"supervised__augment": "crop_flip", "supervised__grey": 0.2},
             "supervised_augment=crop_flip says .* supervised_grey must be 0, got 0.2; give --supervised_grey=0, or leave --.*_augment out",

@@ -19,7 +19,7 @@ STAGES = (
     *("evaluate", "predict", "embed", "export", "demo", "pipeline", "plan"),
 )
 METHODS = ("supervised", "linear_eval", "finetune", "finetune_shipped", "self_distill", "student")
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "auto")
 TFLITE_KINDS = ("float32", "float16", "int8")
 DEPTHS = (10, 18, 34, 50, 101, 152, 200)
 STUDENT = ("backbone", "backbone_size", "depth", "width")  # what makes a student another architecture than its teacher
@@ -232,7 +232,8 @@ class Config:
     gcp_project: str = option("", "project of a TPU that is given by name (empty: this machine's)")
     precision: str = option(
         "float32",
-        "what a training computes in; weights, losses and BatchNorm's statistics stay float32, and so does all that is not training",
+        "what a training computes in; weights, losses and BatchNorm's statistics stay float32, and so does all that is not training;"
+        " auto: mixed_bfloat16 where this machine has it in hardware, else float32",
         choices=PRECISIONS,
     )
     augment_on: str = option("host", "make views while the device trains, or in the train step", choices=("host", "device"))
@@ -261,11 +262,17 @@ class Config:
     student: StudentConfig = dataclasses.field(default_factory=StudentConfig)
     embed: EmbedConfig = dataclasses.field(default_factory=EmbedConfig)
 
+    # Not a setting: which settings of the architecture `replace` was given (`model__depth`). Where a stage takes the architecture of an
+    # earlier run, a default that was given has to be that run's.
+    given = frozenset()
+
     def __post_init__(self):
         """Raises UsageError for a value outside its choices or bounds, or a combination that cannot be."""
         for name, section in sections(self).items():
             for field in options(section):
                 check(field, getattr(section, field.name), f"{name}_" if name in FITS else "")
+            if isinstance(section, FitConfig) and not section.epochs and not section.steps:
+                raise UsageError(f"{name}_epochs or {name}_steps must be above 0, got 0 for both; give one of them")
             if isinstance(section, FinetuneConfig):
                 check_augment(section, name)
         d = self.data
@@ -304,11 +311,19 @@ class Config:
 
     @property
     def label_seed_list(self):
-        """The label seeds of a pipeline, as a tuple of integers."""
+        """The label seeds of a pipeline, as a tuple of integers. They are seeds of everything else too."""
+        (seed,) = (field for field in options(Config) if field.name == "seed")
         try:
-            return tuple(int(s) for s in self.label_seeds.split(","))
+            seeds = tuple(int(s) for s in self.label_seeds.split(","))
         except ValueError:
-            raise UsageError(f"label_seeds must be whole numbers with commas between them, got {self.label_seeds!r}") from None
+            raise UsageError(
+                f"label_seeds must be whole numbers with commas between them, got {self.label_seeds!r}; write 1,2,3, say"
+            ) from None
+        if not all(seed.metadata["low"] <= number <= seed.metadata["high"] for number in seeds):
+            raise UsageError(
+                f"label_seeds must be from {seed.metadata['low']} to {seed.metadata['high']}, got {self.label_seeds}; choose smaller ones"
+            )
+        return seeds
 
 
 def _names(text):
@@ -384,6 +399,9 @@ def used_settings(config):
 def replace(config, **changes):
     """A changed copy. Keys are `field`, or `section.field` written `section__field`.
 
+    It remembers which settings of the architecture were given one by one, perhaps with their default: an earlier run must have them so. A
+    whole section (`model=ModelConfig()`) leaves its defaults to the earlier run again.
+
     Raises UsageError for an unknown name.
     """
     top, nested = {}, {}
@@ -394,7 +412,10 @@ def replace(config, **changes):
             raise UsageError(f"unknown setting {key!r}; known: fields of tf_simclr.Config and section__field")
         (nested.setdefault(section, {}) if section else top)[name] = value
     built = {name: dataclasses.replace(getattr(config, name), **values) for name, values in nested.items()}
-    return dataclasses.replace(config, **top, **built)
+    changed = dataclasses.replace(config, **top, **built)
+    before = frozenset() if "model" in top else config.given
+    object.__setattr__(changed, "given", before | {key for key in changes if key.startswith("model__")})
+    return changed
 
 
 def to_json(config):

@@ -15,8 +15,10 @@ replaced/         what lay here when --force started it again
 
 import csv
 import dataclasses
+import errno
 import io
 import json
+import os
 import pathlib
 import time
 
@@ -94,6 +96,21 @@ def check_path(path):
         )
 
 
+def make_directory(path):
+    """Makes a directory and those above it, unless they are there. Raises UsageError where there can be none that is written to."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        reason = "" if os.access(path, os.W_OK) else "it cannot be written to"
+    except (FileExistsError, NotADirectoryError):
+        reason = "a file is in its place"
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        reason = error.strerror
+    if reason:
+        raise UsageError(f"--run_dir must be a directory to write to, got {path} ({reason}); give another one")
+
+
 def write_quarantine(directory, bad):
     """Lists images that are left out, in quarantine.csv: a sequence of (name, reason)."""
     table = io.StringIO()
@@ -134,11 +151,12 @@ class RunDirectory:
             (path and identity of the earlier run, or None), versions.
 
         Raises:
-          UsageError: the directory belongs to a run with other settings, naming the first that differ; or another process writes there.
+          UsageError: the directory belongs to a run with other settings, naming the first that differ; another process writes there; or
+            see `make_directory`.
         """
         if not self.writes:
             return
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_directory(self.path)
         lock.acquire(self.path)
         if self._config.exists():
             changed = self._changes(config, facts)

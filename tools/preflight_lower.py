@@ -31,6 +31,8 @@ def lower(directory, name, replicas, flags):
     from tf_simclr.planning.step import make_step
     from tf_simclr.stages import setup
 
+    if config.precision == "auto":
+        config = replace(config, precision="mixed_bfloat16")  # which the machines that a step is lowered for have
     if config.model.image_size and not config.images:
         config = replace(config, images=config.pretrain.batch_size)  # a step does not depend on how many there are
     found = {training.name: training for training in trainings(config, Problem.of(config))}

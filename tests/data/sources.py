@@ -6,8 +6,11 @@ import zlib
 
 import numpy as np
 import pytest
+import tiny
 from PIL import Image
 
+import tf_simclr
+from tf_simclr import cli
 from tf_simclr.config import DataConfig
 from tf_simclr.data import load_data
 from tf_simclr.errors import UsageError
@@ -19,6 +22,13 @@ OTHERS = 255 - IMAGES  # for evaluation: no image may stand in two sets
 
 def load(dataset, **settings):
     return load_data(DataConfig(dataset=dataset, **{key: str(value) for key, value in settings.items()}))
+
+
+def train_two_steps(run_dir, **data):
+    """Pretrains from the command line's settings, and checks that a loss came of it."""
+    flags = [f"--{name}={value}" for name, value in {**data, "image_size": 8, "run_dir": run_dir}.items()]
+    result = tf_simclr.run(cli.parse(["--stage=pretrain", *flags, *tiny.FLAGS]))
+    assert result["steps"] == 2 and np.isfinite(result["loss"])
 
 
 def refuse(message, call, *args, **settings):

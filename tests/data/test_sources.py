@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
-from data.sources import IMAGES, LABELS, OTHERS, idx_bytes, load, refuse, relative, save, write_idx_directory
+from data.sources import IMAGES, LABELS, OTHERS, idx_bytes, load, refuse, relative, save, train_two_steps, write_idx_directory
 
 from tf_simclr.config import DataConfig
 from tf_simclr.data import decode, fashion_mnist, from_arrays, from_dataset, load_data
@@ -80,6 +80,14 @@ def test_idx_reads_both_splits(tmp_path, compress):
     np.testing.assert_array_equal(data.train.labels, LABELS)
     np.testing.assert_array_equal(data.evaluation.images, IMAGES[:4, ..., 1:2])
     assert data.train.class_names == data.evaluation.class_names == ("0", "1", "2")
+
+
+def test_a_stage_trains_on_idx_and_npz(tmp_path, short_resnet):
+    (tmp_path / "idx").mkdir()
+    write_idx_directory(tmp_path / "idx", IMAGES[..., 0], LABELS, splits=("train",))
+    train_two_steps(tmp_path / "of_idx", dataset="idx", data_dir=tmp_path / "idx")
+    np.savez(tmp_path / "some.npz", images=IMAGES, labels=LABELS)
+    train_two_steps(tmp_path / "of_npz", dataset="npz", data_dir=tmp_path / "some.npz")
 
 
 def test_idx_without_labels_has_no_labels_and_no_evaluation(tmp_path):

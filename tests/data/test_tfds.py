@@ -5,6 +5,7 @@ import socket
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from data.sources import train_two_steps
 from tensorflow_datasets.core import registered
 from tensorflow_datasets.core.utils import gcs_utils
 
@@ -138,6 +139,10 @@ def test_images_of_one_size_are_decoded(prepared, forgotten):
     np.testing.assert_array_equal(data.train.labels, np.array(numbers) % 3)
     assert len(data.evaluation) == 8 and (data.train.size, data.train.channels) == (5, 3)
     assert data.train.class_names == data.evaluation.class_names == ("ant", "bee", "cat")
+
+
+def test_a_stage_trains_on_it(prepared, forgotten, short_resnet, tmp_path):
+    train_two_steps(tmp_path, dataset="tfds:one_size", data_dir=prepared)
 
 
 def test_the_order_is_the_same_every_time(prepared):

@@ -29,6 +29,8 @@ def test_evaluation(tmp_path, classes):
     assert f"| class\\|{classes - 1} |" in text
     i, j = divmod(int(np.argmax(np.array(scores["confusion"]) * (1 - np.eye(classes)))), classes)
     assert f"| class\\|{i} | class\\|{j} | {scores['confusion'][i][j]} |" in text
+    row = f"| class\\|{i} | " + " | ".join(map(str, scores["confusion"][i])) + " |"
+    assert (row in text.splitlines()) == (classes <= 30)
     with Image.open(tmp_path / "new/report/evaluation.png") as picture:
         assert min(picture.size) > 400 and len(set(picture.convert("L").resize([80, 40]).tobytes())) > 10
 

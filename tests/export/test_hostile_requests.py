@@ -107,11 +107,11 @@ def answers(exported, bad, alone, tmp_path_factory):
         return dict(answered)
 
 
-OUTPUTS = ("probabilities", "logits", "class_index", "class_name", "status")
+OUTPUTS = ("probabilities", "logits", "features", "class_index", "class_name", "status")
 
 
 def check_unanswered(answers, name, i):
-    assert not answers[f"{name}/probabilities"][i].any() and not answers[f"{name}/logits"][i].any()
+    assert not any(answers[f"{name}/{numbers}"][i].any() for numbers in ("probabilities", "logits", "features"))
     assert answers[f"{name}/class_index"][i] == -1 and answers[f"{name}/class_name"][i] == b""
 
 
@@ -176,7 +176,7 @@ def test_pixels_out_of_bounds(answers):
 
 def test_smallest_requests(answers):
     for name in ("none", "no strings"):
-        assert [len(answers[f"{name}/{output}"]) for output in OUTPUTS] == [0] * 5
+        assert [len(answers[f"{name}/{output}"]) for output in OUTPUTS] == [0] * len(OUTPUTS)
     for name in ("point", "line"):
         assert answers[f"{name}/status"] == [b"ok"] and np.isfinite(answers[f"{name}/logits"]).all()
 

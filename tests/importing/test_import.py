@@ -11,14 +11,13 @@ import tensorflow as tf
 import tiny
 
 import tf_simclr
+from tf_simclr.config import ModelConfig, replace
 from tf_simclr.errors import UsageError
 from tf_simclr.importing.run import import_run
 from tf_simclr.run_directory import RunDirectory
 from tf_simclr.stages import setup
 
 SMALL = {"depth": 10, "width": 0.0625, "stem": "cifar"}
-# Undoes what tiny.settings says about the architecture, which is the imported one's.
-DEFAULT_MODEL = {f"model__{name}": getattr(tf_simclr.Config().model, name) for name in ("depth", "width", "stem", "head_dim")}
 HEAD = (32, 32, 8)  # as wide as the small encoder, as released heads are
 
 
@@ -26,6 +25,11 @@ def small(classes=3, tf2=False, on=0, head=HEAD, **changes):
     """Weights of a small network."""
     layers = released.encoder_layers(**SMALL | changes)
     return released.values(released.shapes(layers, head, classes, tf2, on))
+
+
+def settings_of(stage, run_dir, **changes):
+    """`tiny.settings` without an architecture, which is that of the imported weights."""
+    return replace(replace(tiny.settings(stage, run_dir), model=ModelConfig()), **changes)
 
 
 def write(folder, named, tf2=False, pretrained=True):
@@ -88,8 +92,8 @@ def test_a_pretrained_model_becomes_a_run_to_fine_tune_and_export(tmp_path):
     assert report["unused"] == {"classifier of a pretrained model": [f"head_supervised/linear_layer/dense/{v}" for v in ("bias", "kernel")]}
 
     data = tf_simclr.from_arrays(*rgb(0), *rgb(1), class_names=tiny.CLASSES)
-    settings = {"from_run": str(tmp_path / "run"), "finetune__steps": 2, "finetune__batch_size": 8, **DEFAULT_MODEL}
-    result = tf_simclr.run(tiny.settings("finetune", tmp_path / "finetune", **settings), data)
+    settings = {"from_run": str(tmp_path / "run"), "finetune__steps": 2, "finetune__batch_size": 8}
+    result = tf_simclr.run(settings_of("finetune", tmp_path / "finetune", **settings), data)
     assert 0 <= result["accuracy"] <= 100 and RunDirectory(tmp_path / "finetune").spec().width == 0.0625
     tf_simclr.run(tiny.settings("export", "", from_run=str(tmp_path / "run")))
     images = tf.constant(data.train.images[:2] / 255, tf.float32)
@@ -117,8 +121,8 @@ def test_a_fine_tuned_model_becomes_a_teacher(tmp_path):
     np.testing.assert_allclose(setup.load_network(RunDirectory(tmp_path / "run"))(x)["logits"], expected, atol=1e-4)
 
     data = tf_simclr.from_arrays(images, labels, *rgb(1), class_names=tiny.CLASSES)
-    settings = {"from_run": str(tmp_path / "run"), "distill__steps": 2, "distill__batch_size": 8, **DEFAULT_MODEL}
-    result = tf_simclr.run(tiny.settings("distill", tmp_path / "student", **settings), data)
+    settings = {"from_run": str(tmp_path / "run"), "distill__steps": 2, "distill__batch_size": 8}
+    result = tf_simclr.run(settings_of("distill", tmp_path / "student", **settings), data)
     assert result["parameters"] == report["parameters"] and result["labels"] == 0
 
 
@@ -129,21 +133,21 @@ def test_without_a_projection_head_there_is_nothing_but_the_pooled_features(tmp_
     import_run(source, tmp_path / "encoder", stage="pretrain", image_size=16)
     assert len(setup.load_network(RunDirectory(tmp_path / "encoder"))(tf.zeros([1, 16, 16, 3]))["features"]) == 1
     data = tf_simclr.from_arrays(*rgb(0), *rgb(1))
-    settings = {"from_run": str(tmp_path / "encoder"), "finetune__steps": 1, "finetune__batch_size": 8, **DEFAULT_MODEL}
+    settings = {"from_run": str(tmp_path / "encoder"), "finetune__steps": 1, "finetune__batch_size": 8}
     with pytest.raises(UsageError, match="--selector must be at most 0"):
-        tf_simclr.run(tiny.settings("finetune", tmp_path / "finetune", **settings), data)
+        tf_simclr.run(settings_of("finetune", tmp_path / "finetune", **settings), data)
     for stage in ("pipeline", "plan"):
         with pytest.raises(UsageError, match="--finetune_selector must be at most 0"):
-            tf_simclr.run(tiny.settings(stage, tmp_path / "other", methods="finetune", **settings), data)
+            tf_simclr.run(settings_of(stage, tmp_path / "other", methods="finetune", **settings), data)
     # Pretraining goes on with a new head.
     still = {"pretrain__steps": 1, "pretrain__learning_rate": 1e-12, "pretrain__batch_size": 8, "model__head_layers": 2}
-    tf_simclr.run(tiny.settings("pretrain", tmp_path / "more", **settings | still), data)
+    tf_simclr.run(settings_of("pretrain", tmp_path / "more", **settings | still), data)
     before, after = (setup.load_network(RunDirectory(tmp_path / name)) for name in ("encoder", "more"))
     assert len(after.head.layers) == RunDirectory(tmp_path / "more").facts()["selector"] == 2
     for a, b in zip(before.encoder.trainable_variables, after.encoder.trainable_variables, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
     with pytest.raises(UsageError, match="got 'none \\(imported weights\\)'"):  # no image came with the weights
-        tf_simclr.run(tiny.settings("finetune", tmp_path / "no_data", **settings))
+        tf_simclr.run(settings_of("finetune", tmp_path / "no_data", **settings))
 
 
 def renamed(named, old, new):

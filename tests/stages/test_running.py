@@ -88,6 +88,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.smoke
 def test_the_pipeline_from_the_command_line_on_a_folder(folder, capsys):
     flags = folder / "recipe.flags"
     lines = ["stage=pipeline", "dataset=folder", f"data_dir={folder / 'train'}", f"eval_data_dir={folder / 'eval'}", "labels_per_class=6"]

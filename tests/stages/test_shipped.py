@@ -52,7 +52,10 @@ def test_a_method_that_starts_from_it_needs_no_pretraining(tmp_path):
     test = whole.evaluation
     data = from_arrays(whole.train.images[:500], whole.train.labels[:500], test.images[:100], test.labels[:100], whole.train.class_names)
     settings = replace(Config(), stage="pipeline", methods="finetune_shipped", run_dir=str(tmp_path), data__labels_per_class=2)
-    result = tf_simclr.run(replace(settings, finetune__steps=2, finetune__batch_size=20), data)
+    # What would be pretrained here is another network, and leaves that one as it is.
+    settings = replace(settings, finetune__steps=2, finetune__batch_size=20, model__depth=18, model__width=0.5)
+    result = tf_simclr.run(settings, data)
+    assert RunDirectory(tmp_path / "finetune_shipped_1").spec().width == 0.25
     assert [row["method"] for row in result["rows"]] == ["finetune_shipped"] and not (tmp_path / "pretrain").exists()
     card = read_card(tmp_path / "export")
     pretraining, finetuning = card["history"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -146,6 +147,7 @@ def test_a_student_may_start_from_the_pretrained_weights(root, pretrained, finet
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+@pytest.mark.smoke
 def test_evaluation_repeats_the_score_that_the_run_reported(root, finetuned):
     scores = tf_simclr.run(tiny.settings("evaluate", root / "report", from_run=str(finetuned)), tiny.data())
     assert 100 * scores["top1"] == pytest.approx(RunDirectory(finetuned).result["accuracy"])
@@ -199,6 +201,8 @@ def test_a_finished_run_is_not_repeated(finetuned, pretrained):
         ("evaluate", {"from_run": "nowhere"}, "nothing at that path"),
         ("distill", {"from_run": "PRETRAINED"}, "to be a run of finetune or distill or linear_eval, got .* a run of pretrain"),
         ("finetune", {"from_run": "PRETRAINED", "model__depth": 50}, "--depth must be that of .*, 10, got 50"),
+        # The default, but asked for.
+        ("finetune", {"from_run": "PRETRAINED", "model__depth": 18}, "--depth must be that of .*, 10, got 18"),
         ("finetune", {"from_run": "PRETRAINED", "data__labels_per_class": 99}, "99 labels of every class"),
         ("pretrain", {"pretrain__batch_size": 97}, "batch of 2 to 96"),
         ("pretrain", {"from_run": "FINETUNED"}, "to be a run of pretrain, got .* a run of finetune"),
@@ -210,6 +214,14 @@ def test_a_finished_run_is_not_repeated(finetuned, pretrained):
         ("plan", {"from_run": "FINETUNED"}, "to be a run of pretrain, got .* a run of finetune"),
         ("plan", {"from_run": "PRETRAINED", "methods": "linear_eval"}, "needs labels and a method that trains, got 3 classes"),
         ("pretrain", {"strategy": "mirrored", "pretrain__batch_size": 33}, "multiple of the 2 replicas"),
+        (
+            "pipeline",
+            {"strategy": "mirrored", "methods": "finetune", "finetune__batch_size": 33},
+            "--finetune_batch_size must be a multiple",
+        ),
+        ("pipeline", {"methods": "finetune", "pretrain__batch_size": 97}, "batch of 2 to 96, .* got --pretrain_batch_size=97"),
+        ("pipeline", {"methods": "finetune", "pretrain__micro_batch_size": 3}, "--micro_batch_size must divide the 32 images"),
+        ("pipeline", {"methods": "self_distill", "distill__selector": 2}, "needs its selector, 1, got 2"),
         ("pipeline", {}, "needs an architecture: give --student_width"),
         ("distill", {"from_run": "FINETUNED", "distill__selector": 2}, "needs its selector, 1, got 2"),
         ("distill", {"from_run": "FINETUNED", "student__width": 0.03, "student__selector": 4}, "at most 3"),
@@ -221,7 +233,22 @@ def test_what_cannot_be_is_said_in_one_line_before_training(request, root, stage
     with pytest.raises(UsageError, match=words) as raised:
         tf_simclr.run(tiny.settings(stage, **({"run_dir": root / "refused"} | changes)), tiny.data())
     assert "\n" not in str(raised.value)
-    assert not (root / "refused" / "checkpoints").exists()
+    assert not list((root / "refused").rglob("checkpoints"))
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_run_directory_is_a_directory(root, place):
+    (root / "file").write_text("")
+    with pytest.raises(UsageError, match="--run_dir must be a directory to write to, got .* .a file is in its place.; give another"):
+        tf_simclr.run(tiny.settings("pretrain", root / place), tiny.data())
+
+
+def test_a_pipeline_asks_for_the_packages_of_all_its_optimizers_first(root, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_addons", None)
+    settings = tiny.settings("pipeline", root / "refused", methods="supervised,finetune", finetune__optimizer="lamb")
+    with pytest.raises(UsageError, match="lamb needs tensorflow-addons"):
+        tf_simclr.run(settings, tiny.data())
+    assert not list((root / "refused").rglob("checkpoints"))
 
 
 def test_stages_that_need_labels_refuse_images_without(root, pretrained):

@@ -25,6 +25,7 @@ _ENCODED = ("folder", "csv", "tfrecord")
 _FILES = {"npz": "file", "csv": "file"}  # what data_dir is, where it is no directory
 _DEFAULT = "fashion_mnist_8k"
 _TFDS = "tfds:"
+_PLACES = ("data_dir", "unlabeled_dir", "eval_data_dir")
 
 
 def load_data(config):
@@ -133,13 +134,17 @@ def _reader(config, **choices):
     if name.startswith(_TFDS) and name != _TFDS:
         from tf_simclr.data import tfds_source
 
+        for setting in _PLACES:
+            value = getattr(config, setting)
+            if value and "://" not in value and not os.path.exists(os.path.expanduser(value)):  # TFDS expands it too
+                raise UsageError(f"{setting} must be an existing path, got {value}; check the spelling, or make it to prepare {name} there")
         return functools.partial(tfds_source.read, name[len(_TFDS) :], limits=config, **choices)
     if name not in _READERS:
         near = difflib.get_close_matches(name, _READERS, n=1)
         hint = f"did you mean {near[0]}?" if near else "a data set of TensorFlow Datasets is written tfds:NAME"
         raise UsageError(f"dataset must be one of {', '.join(_READERS)} or tfds:NAME, got {name!r}; {hint}")
     bundled = name == _DEFAULT
-    for setting in ("data_dir", "unlabeled_dir", "eval_data_dir"):
+    for setting in _PLACES:
         value = getattr(config, setting)
         if bundled and value:
             raise UsageError(f"dataset {name} is bundled and takes no {setting}, got {value}; drop it, or say dataset=idx, npz or folder")
@@ -153,7 +158,7 @@ def _reader(config, **choices):
 
 def _check_evaluation(train, evaluation, where):
     if evaluation.labels is None:
-        raise UsageError(f"evaluation data must have labels, got images without labels in {where}")
+        raise UsageError(f"evaluation data must have labels, got images without labels in {where}; give labelled ones as eval_data_dir")
     if without := int(sum(evaluation.labels < 0)):
         raise UsageError(f"evaluation data must have labels, got {without:,} images without one in {where}; give them one, or drop them")
     if train.labels is not None and evaluation.class_names != train.class_names:

@@ -8,8 +8,8 @@ import tensorflow as tf
 from absl import logging
 
 from tf_simclr.config import ModelConfig, from_dict
-from tf_simclr.data import decode
 from tf_simclr.data.pipeline import plain_batches
+from tf_simclr.errors import UsageError
 from tf_simclr.evaluation.knn import unit
 from tf_simclr.export.load import load_export, read_card
 from tf_simclr.export.reading import OK
@@ -31,7 +31,7 @@ class Model:
       batch_size: images per step of their features.
 
     Raises:
-      UsageError: see `load_export`.
+      UsageError: see `load_export`; or an export of an earlier version of this package, whose files give classes alone.
     """
 
     def __init__(self, directory, source=None, seed=1, batch_size=500):
@@ -39,6 +39,8 @@ class Model:
         self._spec = from_dict(ModelConfig, self.card["architecture"], "the architecture in the model card")
         self._limits = self.card["limits"]
         self._loaded = load_export(directory)  # its signatures work only as long as it is there
+        if "features" not in self._loaded.signatures["serve_encoded"].structured_outputs:
+            raise UsageError(f"the demo needs an export with features beside classes, got an earlier one in {directory}; export again")
         self._source, self._lock = source, threading.Lock()
         self._chosen = self._bank = None
         if source is not None:
@@ -77,7 +79,7 @@ class Model:
             outputs = self._loaded.signatures["serve_encoded"](encoded=tf.constant([content]))
             status, names = outputs["status"].numpy()[0].decode(), self.card["class_names"]
             scores = outputs["probabilities"].numpy()[0] if names else np.empty(0)
-            features = self._features(content) if status == OK else np.empty(0)
+            features = outputs["features"].numpy()[0]
         if not (np.isfinite(scores).all() and np.isfinite(features).all()):
             status = NOT_FINITE
         good = status == OK
@@ -104,19 +106,12 @@ class Model:
         except tf.errors.OpError as error:  # its file is gone
             raise IndexError(index) from error
 
-    def _features(self, content):
-        """float32 [D] of the very pixels that `serve_encoded` classified: it decodes by the same functions."""
-        image = decode.read(content, self._spec.channels, self._spec.background, max_pixels=self._limits["max_pixels"])
-        return self._pooled(decode.resize_to_square(image, self._spec.image_size)[None])[0]
-
-    def _pooled(self, squares):
-        return self._loaded.signatures["network"](images=squares)["features"].numpy()
-
     def _embed(self, source, batch_size):
         logging.info("computing the features of %s training images", f"{len(source):,}")
         batches = plain_batches(source, spec=self._spec, batch_size=batch_size)
         steps = -(-len(source) // batch_size)
-        return unit(np.concatenate([self._pooled(batch) for batch in with_progress(batches, steps, "embedded", "batches")]))
+        network, told = self._loaded.signatures["network"], with_progress(batches, steps, "embedded", "batches")
+        return unit(np.concatenate([network(images=batch)["features"].numpy() for batch in told]))
 
     def _neighbours(self, features):
         similarity = np.clip(self._bank @ unit(features[None])[0], -1, 1)

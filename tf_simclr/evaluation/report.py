@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from tf_simclr.evaluation.picture import draw
 
 WORST_CONFUSIONS = 10
+_WIDEST = 30  # classes of a confusion matrix that is still read as a table; the JSON and the picture have any
 
 
 def write_report(directory, scores, title):
@@ -40,6 +41,10 @@ def _markdown(scores, title):
     )
     if confused := _most_confused(scores):
         text += ["Most frequent confusions:", ""] + table(["true class", "predicted as", "images"], confused)
+    if len(scores["per_class"]) <= _WIDEST:
+        names, rows = [c["name"] for c in scores["per_class"]], scores["confusion"]
+        text += ["Confusion matrix, images of the class of a row that were taken for the class of a column:", ""]
+        text += table(["", *names], [[name, *(f"{n:,}" for n in row)] for name, row in zip(names, rows)])
     return "\n".join(text)
 
 

@@ -18,8 +18,9 @@ def signatures(module, spec, class_names, limits):
     network(images), float32 [n, S, S, C] of the network's own size: no checks and no text, for converters to other formats.
 
     Outputs, for n images:
-      probabilities, logits: float32 [n, K]; class_index: int64 [n]; class_name: string [n]. Without a classifier, and of `embed`:
-        features: float32 [n, D], h; features_1, features_2, …: the outputs of the head's layers, as the selector counts them.
+      probabilities, logits: float32 [n, K]; class_index: int64 [n]; class_name: string [n]. Not of `embed`, nor without a classifier.
+      features: float32 [n, D], h.
+      features_1, features_2, …: the outputs of the head's layers, as the selector counts them. Not beside classes.
       status: string [n], "ok" or what is wrong with the image, whose other outputs then are 0, class -1 and "". `network` has none.
 
     A batch that is too large, or whose images are, fails as a whole, with a message.
@@ -58,11 +59,12 @@ def _embed(module, squares, status):
 
 
 def _classify(module, names, squares, status):
-    """As `_embed`, scores and classes instead."""
-    scores = _only_good(_scores(_run(module, squares)), status)
-    index = tf.where(status == OK, tf.argmax(scores["logits"], axis=1), -1)
+    """As `_embed`, with scores and classes, and of the features the pooled ones alone, which answers then have to carry."""
+    outputs = _run(module, squares)
+    good = _only_good({layer(0): outputs[layer(0)], **_scores(outputs)}, status)
+    index = tf.where(status == OK, tf.argmax(good["logits"], axis=1), -1)
     class_name = tf.gather(tf.constant([*names, ""]), index % (len(names) + 1))
-    return {**scores, "class_index": index, "class_name": class_name, "status": status}
+    return {**good, "class_index": index, "class_name": class_name, "status": status}
 
 
 def _run(module, squares):

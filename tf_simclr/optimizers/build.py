@@ -28,17 +28,27 @@ def _adamw(rate, fit, network):
     return optimizer
 
 
-def _lamb(rate, fit, network):
+def check_optimizer(fit):
+    """Raises UsageError for an optimizer whose package is missing."""
+    if fit.optimizer == "lamb":
+        _addons()
+
+
+def _addons():
     try:
-        import tensorflow_addons as tfa
+        import tensorflow_addons
     except ImportError:
         raise UsageError(
             "optimizer lamb needs tensorflow-addons, which exists for Python 3.9-3.11 with TensorFlow 2.15 only;"
             " it is not installed here; use --optimizer=lars, or that environment"
         ) from None
+    return tensorflow_addons
+
+
+def _lamb(rate, fit, network):
     # Addons matches exclusions by regular expression over names; these are the exact ones of the variables of our roles, on any replica.
     names = [rf"^{re.escape(v.name.split(':')[0])}(/replica_\d+)?:0$" for v in plain_variables(network)]
-    optimizer = tfa.optimizers.LAMB(
+    optimizer = _addons().optimizers.LAMB(
         rate, weight_decay=fit.weight_decay, exclude_from_weight_decay=names, exclude_from_layer_adaptation=names
     )
     optimizer.build = optimizer._create_all_weights  # the name of this step in Keras' older optimizers, of which Addons' are

@@ -21,8 +21,9 @@ def run(config, data=None):
       UsageError: settings, data or directories that cannot be used, before anything is trained.
       NotFiniteError, StorageError, WorkerLostError: see `errors`; what was saved before is whole.
     """
-    from tf_simclr.stages import replicas  # here, as it loads TensorFlow
+    from tf_simclr.stages import precision, replicas  # here, as they load TensorFlow
 
+    config = precision.resolved(config)
     replicas.connect(config)
     stage = importlib.import_module(f"tf_simclr.stages.{config.stage}")
     with lock.writing(), replicas.losses_named():

@@ -18,6 +18,7 @@ from tf_simclr.export.load import is_export
 from tf_simclr.export.reading import OK
 from tf_simclr.export.served import serve_export, serve_network
 from tf_simclr.progress import with_progress
+from tf_simclr.run_directory import make_directory
 from tf_simclr.stages import setup
 
 _AT_A_TIME = 2  # batches
@@ -64,7 +65,7 @@ def open_images(config, data):
 def open_directory(config):
     """The directory that a stage writes into, with this process as its writer: `--run_dir`, or runs/DATASET/STAGE."""
     directory = pathlib.Path(config.run_dir or setup.default_home(setup.with_data_of(config, None)))
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     lock.acquire(directory)
     return directory
 

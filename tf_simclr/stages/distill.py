@@ -35,10 +35,7 @@ def run(config, data=None):
     spec = setup.student_spec(teacher_spec, config.student)
     selector = facts["selector"] if fit.selector < 0 else fit.selector
     setup.check_selector(selector, spec)
-    if fit.init == "teacher" and selector != facts["selector"]:
-        raise UsageError(
-            f"a student that starts as its teacher needs its selector, {facts['selector']}, got {selector}; give --init=random"
-        )
+    setup.check_init(fit, selector, facts["selector"])
     ancestor = _pretrained(parent) if fit.init == "pretrained" else None
     setup.need_evaluation(data, config)
     names = tuple(facts["class_names"])

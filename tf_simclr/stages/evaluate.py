@@ -8,6 +8,7 @@ from tf_simclr.data.pipeline import plain_batches
 from tf_simclr.evaluation.features import extract
 from tf_simclr.evaluation.metrics import score
 from tf_simclr.evaluation.report import write_report
+from tf_simclr.run_directory import make_directory
 from tf_simclr.stages import setup
 
 CLASSIFIERS = ("finetune", "linear_eval", "distill")
@@ -26,7 +27,7 @@ def run(config, data=None):
     setup.check_classes(setup.need_evaluation(data, config), parent)
     scores = score_network(network, data.evaluation, config.eval_batch_size)
     directory = setup.RunDirectory(config.run_dir).report if config.run_dir else parent.report
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     lock.acquire(directory.parent)
     write_report(directory, scores, str(parent.path))
     logging.info("%.2f %% of %d images right; report in %s", 100 * scores["top1"], scores["images"], directory)

@@ -8,7 +8,7 @@ from tf_simclr.inspection.report import commands, describe
 from tf_simclr.inspection.sheet import images_sheet
 from tf_simclr.inspection.suggest import suggest
 from tf_simclr.inspection.summary import summarise
-from tf_simclr.run_directory import write_quarantine
+from tf_simclr.run_directory import make_directory, write_quarantine
 from tf_simclr.stages import setup
 from tf_simclr.stages.preview import draw_views
 
@@ -26,7 +26,7 @@ def run(config, data=None):
     tolerant = replace(config, data__max_bad_fraction=1.0, data__allow_overlap=True)
     data = setup.find_data(tolerant, data)
     directory = pathlib.Path(config.run_dir or setup.default_home(config))
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     if data.bad:
         write_quarantine(directory, data.bad)
     images_sheet(data.train, config.model.background).savefig(directory / "images.png", dpi=100)

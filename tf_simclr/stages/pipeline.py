@@ -12,15 +12,16 @@ import tensorflow as tf
 from absl import logging
 
 from tf_simclr import shipped, stages
-from tf_simclr.config import STUDENT, StudentConfig, replace
+from tf_simclr.config import STUDENT, FitConfig, ModelConfig, StudentConfig, replace
 from tf_simclr.data.labels import draw_labels
 from tf_simclr.data.storage import Files
 from tf_simclr.errors import UsageError
 from tf_simclr.evaluation.comparison import format_table, summarise, write_comparison
 from tf_simclr.export.saved_model import usage_line
 from tf_simclr.models.backbones import check_backbone
+from tf_simclr.optimizers.build import check_optimizer
 from tf_simclr.run_directory import RunDirectory
-from tf_simclr.stages import setup
+from tf_simclr.stages import replicas, setup
 
 # method: its stage, whose run it starts from, and its section of the settings.
 METHODS = {
@@ -110,6 +111,8 @@ def _check(config, data, spec, plan):
         section = METHODS[method][2]
         kept = RunDirectory(shipped.locate(shipped.PREFIX + config.shipped)).spec() if method == "finetune_shipped" else spec
         setup.check_selector(getattr(config, section).selector, kept, f"{section}_selector")
+    if "self_distill" in methods and config.distill.selector >= 0:
+        setup.check_init(config.distill, config.distill.selector, config.finetune.selector)
     check_backbone(config.student)
     if "student" in methods and not config.student.is_another:
         raise UsageError(
@@ -118,6 +121,20 @@ def _check(config, data, spec, plan):
         )
     for seed in config.label_seed_list:
         draw_labels(data.train.labels, data.train.class_names, replace(config, data__label_seed=seed).data)
+    _check_trainings(config, data, plan)
+
+
+def _check_trainings(config, data, plan):
+    """What a training would stop at, of those that are still to do."""
+    root, count = config.run_dir or setup.default_home(config), replicas.make_strategy(config).num_replicas_in_sync
+    pending = dict.fromkeys(method for method, seed in plan if RunDirectory(_home(root, method, seed)).result is None)
+    for section in (METHODS[method][2] if method in METHODS else method for method in pending):
+        fit = getattr(config, section)
+        if isinstance(fit, FitConfig):
+            check_optimizer(fit)
+            setup.check_batch(fit, count, len(data.train) if section == "pretrain" else None, section)
+    if "pretrain" in pending:
+        setup.check_micro_batch(config.pretrain, count)
 
 
 def _home(root, method, seed):
@@ -132,7 +149,8 @@ def _settings(config, spec, root, method, seed):
     if parent == "pretrain":
         start = config.from_run or str(_home(root, parent, None))
     elif parent == "shipped":
-        start = shipped.PREFIX + config.shipped
+        # Its architecture is its own, whatever is pretrained here.
+        start, config = shipped.PREFIX + config.shipped, replace(config, model=ModelConfig())
     else:
         start = "" if parent is None else str(_home(root, parent, seed))
     if not start and config.from_run:

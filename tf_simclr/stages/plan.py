@@ -11,6 +11,7 @@ from tf_simclr.planning.accelerators import ACCELERATORS
 from tf_simclr.planning.plan import on_accelerator, on_machine, plan_training
 from tf_simclr.planning.recipe import Problem, trainings
 from tf_simclr.planning.tables import accelerator_table, training_table
+from tf_simclr.run_directory import make_directory
 from tf_simclr.stages import setup
 
 
@@ -39,7 +40,7 @@ def run(config, data=None):
     }
     parent = None if config.images else setup.parent_of(config)
     directory = pathlib.Path(config.run_dir or setup.default_home(setup.with_data_of(config, parent)))
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     durable.write_json(directory / "plan.json", result)
     print(f"{training_table(rows)}\n\n{accelerator_table(machines)}")
     print(

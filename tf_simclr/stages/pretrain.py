@@ -40,7 +40,10 @@ def run(config, data=None):
             memory = Memory(average, network, fit.ema, fit.queue)
         model = ContrastiveModel(network, fit.temperature, fit.micro_batch_size, memory)
         callbacks = []
-        if fit.probe_every and data.train.labels is not None and data.evaluation is not None:
+        wanted = fit.probe_every and data.train.labels is not None
+        if wanted and data.evaluation is None:
+            logging.info("without images to score on there is no k-NN and no linear probe meanwhile; --eval_on=holdout sets some aside")
+        elif wanted:
             measure = probe(network, data, config.eval_batch_size)
             callbacks.append(
                 Probe(measure, max(1, round(fit.probe_every * len(unlabelled) / fit.batch_size / duration.per_epoch)), duration.epochs)

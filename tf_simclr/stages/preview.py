@@ -5,6 +5,7 @@ import pathlib
 from absl import logging
 
 from tf_simclr.inspection.sheet import views_sheet
+from tf_simclr.run_directory import make_directory
 from tf_simclr.stages import setup
 
 
@@ -17,7 +18,7 @@ def run(config, data=None):
     config = setup.with_data_of(config, None)
     data = setup.find_data(config, data)
     directory = pathlib.Path(config.run_dir or setup.default_home(config))
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     path = draw_views(config, data.train, directory)
     logging.info("views in %s", path)
     return {"picture": str(path)}

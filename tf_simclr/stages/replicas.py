@@ -37,7 +37,7 @@ def make_strategy(config):
 def _named(config):
     if config.on_tpu:
         return _tpu(config.tpu, config.tpu_zone, config.gcp_project)
-    if _many(config):
+    if are_many(config):
         return _multiworker()
     gpus, cpus = tf.config.list_logical_devices("GPU"), tf.config.list_logical_devices("CPU")
     if config.strategy == "one" or (config.strategy == "auto" and len(gpus) < 2):
@@ -49,7 +49,7 @@ def connect(config):
     """Joins the other workers or the TPU, where there are some. Must come before any operation, since it starts this process' server."""
     if config.on_tpu and config.stage in _TRAINING:
         _tpu(config.tpu, config.tpu_zone, config.gcp_project)
-    elif _many(config):
+    elif are_many(config):
         _multiworker()
 
 
@@ -84,7 +84,7 @@ def losses_named():
         ) from error
 
 
-def _many(config):
+def are_many(config):
     """Whether the settings, or TF_CONFIG where they leave it open, ask for several workers."""
     return config.strategy == "multiworker" or (config.strategy == "auto" and not config.tpu and _workers(_tf_config()) > 1)
 

@@ -151,6 +151,7 @@ def resolve(model, source):
 
 
 _HEAD = ("head_layers", "head_width", "head_dim")
+_OPEN = {"backbone_size": 0, "stem": "auto", "image_size": 0, "channels": 0, "head_width": 0}  # which leave it to the run, or to the data
 
 
 def spec_of(parent, config, new_head=False):
@@ -166,7 +167,8 @@ def spec_of(parent, config, new_head=False):
         spec = dataclasses.replace(spec, **{name: getattr(config.model, name) for name in _HEAD})
     for field in options(ModelConfig):
         asked, theirs = getattr(config.model, field.name), getattr(spec, field.name)
-        if asked not in (field.default, theirs):
+        silent = asked == field.default and f"model__{field.name}" not in config.given
+        if asked != theirs and not silent and asked != _OPEN.get(field.name):
             raise UsageError(
                 f"--{field.name} must be that of {parent.path}, {theirs}, got {asked}; leave --{field.name} out, or pretrain with it"
             )
@@ -199,7 +201,16 @@ def student_spec(spec, student):
 def check_selector(selector, spec, flag="selector"):
     """Raises UsageError for a layer that the projection head does not have."""
     if selector > spec.head_layers:
-        raise UsageError(f"--{flag} must be at most {spec.head_layers}, the layers of the projection head, got {selector}")
+        raise UsageError(
+            f"--{flag} must be at most {spec.head_layers}, the layers of the projection head, got {selector};"
+            " give one of them, or 0 for the pooled features"
+        )
+
+
+def check_init(fit, selector, of_teacher):
+    """Raises UsageError for a student that starts from its teacher's weights and has other layers."""
+    if fit.init == "teacher" and selector != of_teacher:
+        raise UsageError(f"a student that starts as its teacher needs its selector, {of_teacher}, got {selector}; give --init=random")
 
 
 def need_labels(source, config):
@@ -237,14 +248,15 @@ def batches_of(source, spec, fit, config, **choices):
     return functools.partial(training_batches, source, **common, **choices)
 
 
-def check_batch(fit, replicas, examples=None):
+def check_batch(fit, replicas, examples=None, section=""):
     """Raises UsageError for a batch that does not divide over the replicas, or is larger than the `examples` there are."""
+    flag = f"--{section}_batch_size" if section else "--batch_size"
     if fit.batch_size % replicas:
-        raise UsageError(f"--batch_size must be a multiple of the {replicas} replicas, got {fit.batch_size}; make it a multiple")
+        raise UsageError(f"{flag} must be a multiple of the {replicas} replicas, got {fit.batch_size}; make it a multiple")
     if examples is not None and not 2 <= fit.batch_size <= examples:
         raise UsageError(
             f"contrastive pretraining needs a batch of 2 to {examples}, the number of images (an image twice in a batch would be its"
-            f" own negative), got --batch_size={fit.batch_size}; give another one"
+            f" own negative), got {flag}={fit.batch_size}; give another one"
         )
 
 
