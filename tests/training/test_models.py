@@ -66,9 +66,9 @@ def assert_same(history, expected):
         np.testing.assert_allclose(loss, expected_loss, rtol=1e-5, atol=1e-5)
         for ours, theirs in zip(weights, expected_weights):
             np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
-    # As a whole, since kernels sum in another order on other processors: single elements of up to 1 may then be 1.6e-5 apart.
+    # As a whole, since kernels sum in another order on other processors: 1.02e-5 was seen, with TensorFlow 2.21.
     ours, theirs = (np.concatenate([gradient.ravel() for gradient in steps[0][2]]) for steps in (history, expected))
-    assert np.linalg.norm(ours - theirs) <= 1e-5 * np.linalg.norm(theirs)
+    assert np.linalg.norm(ours - theirs) <= 3e-5 * np.linalg.norm(theirs)
 
 
 def compiled(model):
