@@ -106,7 +106,7 @@ def test_bounds_themselves_are_allowed(setting, value):
         ({"data__num_labels": 10, "data__label_fraction": 0.1}, "at most one of .*got num_labels and label_fraction"),
         ({"model__head_layers": 1, "finetune__selector": 2}, "finetune_selector must be at most head_layers=1, got 2"),
         ({"finetune__epochs": 0.0}, "finetune_epochs or finetune_steps must be above 0, got 0 for both; give one of them"),
-        ({"label_seeds": "1,3000000000"}, "label_seeds must be from 0 to 2147483647, got 1,3000000000; choose smaller ones"),
+        ({"label_seeds": "1,3000000000"}, "label_seeds must be from 0 to 2147483647, got 1,3000000000; choose others"),
         (
             {"supervised__augment": "crop_flip", "supervised__grey": 0.2},
             "supervised_augment=crop_flip says .* supervised_grey must be 0, got 0.2; give --supervised_grey=0, or leave --.*_augment out",

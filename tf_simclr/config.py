@@ -321,7 +321,7 @@ class Config:
             ) from None
         if not all(seed.metadata["low"] <= number <= seed.metadata["high"] for number in seeds):
             raise UsageError(
-                f"label_seeds must be from {seed.metadata['low']} to {seed.metadata['high']}, got {self.label_seeds}; choose smaller ones"
+                f"label_seeds must be from {seed.metadata['low']} to {seed.metadata['high']}, got {self.label_seeds}; choose others"
             )
         return seeds
 

@@ -79,6 +79,17 @@ def strictly(response):
     return json.loads(response.content.decode("utf-8"), parse_constant=pytest.fail)
 
 
+def test_an_export_without_features_beside_classes_is_refused_at_the_start(exported, monkeypatch):
+    """As those of earlier versions are."""
+
+    class Earlier:
+        signatures = {"serve_encoded": type("Function", (), {"structured_outputs": {"probabilities": None, "status": None}})}
+
+    monkeypatch.setattr(model, "load_export", lambda directory: Earlier)
+    with pytest.raises(UsageError, match="needs an export with features beside classes, got an earlier one in .*; export again"):
+        model.Model(exported[1])
+
+
 def test_classes_are_those_of_the_network_the_likeliest_first(client, exported):
     pixels = np.random.default_rng(3).integers(0, 256, [20, 25, 3], np.uint8)
     answer = strictly(client.post("/classify", content=png(pixels)))

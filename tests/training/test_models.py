@@ -66,9 +66,9 @@ def assert_same(history, expected):
         np.testing.assert_allclose(loss, expected_loss, rtol=1e-5, atol=1e-5)
         for ours, theirs in zip(weights, expected_weights):
             np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
-    # As a whole, since kernels sum in another order on other processors: 1.02e-5 was seen, with TensorFlow 2.21.
+    # Of the largest element, 2.7 with NT-Xent: what sums in another order make of a small one follows from the large ones.
     ours, theirs = (np.concatenate([gradient.ravel() for gradient in steps[0][2]]) for steps in (history, expected))
-    assert np.linalg.norm(ours - theirs) <= 3e-5 * np.linalg.norm(theirs)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5 * max(1.0, np.abs(theirs).max()))
 
 
 def compiled(model):

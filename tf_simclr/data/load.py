@@ -25,7 +25,6 @@ _ENCODED = ("folder", "csv", "tfrecord")
 _FILES = {"npz": "file", "csv": "file"}  # what data_dir is, where it is no directory
 _DEFAULT = "fashion_mnist_8k"
 _TFDS = "tfds:"
-_PLACES = ("data_dir", "unlabeled_dir", "eval_data_dir")
 
 
 def load_data(config):
@@ -131,25 +130,23 @@ def _read(config):
 def _reader(config, **choices):
     """The `read` function of the data set's source, once its name and its directories are plausible; `choices` are for encoded images."""
     name = name_of(config)
-    if name.startswith(_TFDS) and name != _TFDS:
-        from tf_simclr.data import tfds_source
-
-        for setting in _PLACES:
-            value = getattr(config, setting)
-            if value and "://" not in value and not os.path.exists(os.path.expanduser(value)):  # TFDS expands it too
-                raise UsageError(f"{setting} must be an existing path, got {value}; check the spelling, or make it to prepare {name} there")
-        return functools.partial(tfds_source.read, name[len(_TFDS) :], limits=config, **choices)
-    if name not in _READERS:
+    named = name.startswith(_TFDS) and name != _TFDS
+    if not named and name not in _READERS:
         near = difflib.get_close_matches(name, _READERS, n=1)
         hint = f"did you mean {near[0]}?" if near else "a data set of TensorFlow Datasets is written tfds:NAME"
         raise UsageError(f"dataset must be one of {', '.join(_READERS)} or tfds:NAME, got {name!r}; {hint}")
     bundled = name == _DEFAULT
-    for setting in _PLACES:
+    for setting in ("data_dir", "unlabeled_dir", "eval_data_dir"):
         value = getattr(config, setting)
         if bundled and value:
             raise UsageError(f"dataset {name} is bundled and takes no {setting}, got {value}; drop it, or say dataset=idx, npz or folder")
-        if value and name != "tfrecord" and not os.path.exists(value):
+        elsewhere = name == "tfrecord" or (named and "://" in value)
+        if value and not elsewhere and not os.path.exists(os.path.expanduser(value) if named else value):  # as TFDS expands it
             raise UsageError(f"{setting} must be an existing path, got {value}; check the spelling")
+    if named:
+        from tf_simclr.data import tfds_source
+
+        return functools.partial(tfds_source.read, name[len(_TFDS) :], limits=config, **choices)
     if not bundled and not config.data_dir:
         raise UsageError(f"dataset {name} needs data_dir, got none; give the {_FILES.get(name, 'directory')} that holds the images")
     read = importlib.import_module(_READERS[name]).read
