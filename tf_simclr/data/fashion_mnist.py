@@ -3,6 +3,7 @@
 Fashion-MNIST (Xiao et al., arXiv 1708.07747) is © 2017 Zalando SE, MIT licence; the notice lies beside the file.
 """
 
+import functools
 import pathlib
 
 import numpy as np
@@ -24,5 +25,13 @@ def read(location, split, class_names=()):
     Returns:
       A `Source` of uint8 [N, 28, 28, 1] with labels.
     """
+    return as_source(*_unpacked(split), CLASS_NAMES, what="fashion_mnist_8k")
+
+
+@functools.cache  # unpacking takes half a second, and every step of a pipeline reads the data
+def _unpacked(split):
     with np.load(FILE, allow_pickle=False) as arrays:
-        return as_source(arrays[f"{split}_images"], arrays[f"{split}_labels"], CLASS_NAMES, what="fashion_mnist_8k")
+        found = arrays[f"{split}_images"], arrays[f"{split}_labels"]
+    for array in found:
+        array.flags.writeable = False
+    return found

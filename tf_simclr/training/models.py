@@ -7,6 +7,7 @@ which is what Keras optimizers do with gradients. Logged scalars are means over 
 import tensorflow as tf
 
 from tf_simclr.augment import views
+from tf_simclr.models.convolution import kernel_gradients
 from tf_simclr.models.layers import recomputing
 from tf_simclr.objectives.cross_entropy import distillation, supervised
 from tf_simclr.objectives.nt_xent import nt_xent
@@ -58,7 +59,8 @@ class Trainer(tf.keras.Model):
     @tf.autograph.experimental.do_not_convert  # nothing here branches on a tensor; reading it would take as long as tracing it
     def train_step(self, batch):
         batch = self._with_views(batch)
-        scalars, gradients = self.differentiate(batch)
+        with kernel_gradients(self.jit_compile):
+            scalars, gradients = self.differentiate(batch)
         scalars["loss"] *= replica_count()
         if self.scales_loss:
             scalars["loss_scale"] = self.optimizer.loss_scale
@@ -69,6 +71,36 @@ class Trainer(tf.keras.Model):
         if "wait" in batch:
             scalars["wait"] = batch["wait"][0]
         return self._record(scalars)
+
+    def make_train_function(self, force=False):
+        """Keras' own but for several `steps_per_execution`, whose step it traces twice: once more to learn what the loop around it returns.
+
+        Here the loop returns nothing; what it recorded is read from the meters once it is over.
+        """
+        if int(self.steps_per_execution.numpy()) == 1 or (self.train_function is not None and not force):
+            return super().make_train_function(force)
+
+        def counted(batch):
+            recorded = self.train_step(batch)
+            with tf.control_dependencies(list(recorded.values())):
+                self._train_counter.assign_add(1)
+            return recorded
+
+        step = tf.function(counted, jit_compile=True) if self.jit_compile else counted
+
+        @tf.function(autograph=False, reduce_retracing=True)
+        def steps(iterator):
+            names = {}
+
+            def one(done):
+                names.update(self.distribute_strategy.run(step, args=(iterator.get_next(),)))
+                return done + 1
+
+            tf.while_loop(lambda done: done < self.steps_per_execution, one, [tf.zeros_like(self.steps_per_execution)])
+            return {name: self._meters[name].result() for name in names}
+
+        self.train_function = steps
+        return steps
 
     def follow_up(self, batch):
         """What a subclass does once the weights are updated."""
