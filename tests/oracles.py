@@ -58,12 +58,12 @@ def lars(weights, gradients, *, rates, momentum, weight_decay, trust, plain, nes
     return weights
 
 
-def crop_box(draws, height, width, min_area, attempts):
+def crop_box(draws, height, width, min_area, attempts, max_aspect=4 / 3):
     """The first attempt that fits, else the whole image: top, left, height, width."""
     h, w = height, width
     for area, aspect in zip(draws[:attempts], draws[attempts : 2 * attempts]):
         pixels = (min_area + (1 - min_area) * area) * height * width
-        ratio = 3 / 4 + (4 / 3 - 3 / 4) * aspect
+        ratio = 1 / max_aspect + (max_aspect - 1 / max_aspect) * aspect
         if np.sqrt(pixels * ratio) <= width and np.sqrt(pixels / ratio) <= height:
             h, w = np.sqrt(pixels / ratio), np.sqrt(pixels * ratio)
             break

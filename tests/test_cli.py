@@ -26,7 +26,7 @@ def run_python(*arguments):
 def another_value(field):
     """A valid value that is not the default, and that fits every other default."""
     special = {"methods": METHODS[0], "label_seeds": "4,2", "tflite": TFLITE_KINDS[0], "tpu": "local"}
-    candidates = [*(field.metadata["choices"] or ()), special.get(field.name, "elsewhere"), True, False, 0.5, 0.25, 1, 2]
+    candidates = [*(field.metadata["choices"] or ()), special.get(field.name, "elsewhere"), True, False, 0.5, 0.25, 1, 2, 1.5]
     for value in candidates:
         if type(value) is field.type and value != field.default:
             try:

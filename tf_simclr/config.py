@@ -98,6 +98,7 @@ class FitConfig:
     steps: int = option(0, "duration in steps (0: use the epochs)", low=0)
     warmup: float = option(0.05, "share of the steps spent on linear warm-up", low=0, high=1)
     crop_min_area: float = option(0.08, "least area of a random crop, as a share of the image", above=0, high=1)
+    crop_max_aspect: float = option(4 / 3, "a random crop's sides in pixels have a ratio between this and its inverse", low=1)
     flip: float = option(0.5, "probability of a horizontal flip", low=0, high=1)
     jitter: float = option(0.0, "probability of colour jitter", low=0, high=1)
     brightness: float = option(0.8, "strength of the brightness jitter: factor in 1±s", low=0)

@@ -3,8 +3,9 @@ import oracles
 import pytest
 import tensorflow as tf
 
-from tf_simclr.augment import crop
+from tf_simclr.augment import crop, views
 from tf_simclr.augment.random import uniform
+from tf_simclr.config import FitConfig
 
 
 def draws(count):
@@ -52,11 +53,14 @@ def test_what_does_not_shrink_has_the_same_matrix_whether_the_sizes_are_known_or
     np.testing.assert_allclose(known, crop.resampling_matrix(start, length, tf.constant(10), 12, flips), atol=1e-5)
 
 
-@pytest.mark.parametrize("height, width, min_area", [(32, 32, 0.08), (20, 60, 0.3), (32, 32, 1.0)])
-def test_boxes_are_the_first_attempt_that_fits(height, width, min_area):
+@pytest.mark.parametrize(
+    "height, width, min_area, max_aspect",
+    [(32, 32, 0.08, 4 / 3), (20, 60, 0.3, 4 / 3), (32, 32, 1.0, 4 / 3), (32, 32, 0.3, 3), (20, 60, 0.3, 1)],
+)
+def test_boxes_are_the_first_attempt_that_fits(height, width, min_area, max_aspect):
     sample = draws(500)
-    boxes, _ = crop.sample_boxes(sample, tf.fill([500], float(height)), tf.fill([500], float(width)), 32, min_area, 0.5)
-    expected = [oracles.crop_box(d, height, width, min_area, crop.ATTEMPTS) for d in sample.numpy().astype(np.float64)]
+    boxes, _ = crop.sample_boxes(sample, tf.fill([500], float(height)), tf.fill([500], float(width)), 32, min_area, 0.5, max_aspect)
+    expected = [oracles.crop_box(d, height, width, min_area, crop.ATTEMPTS, max_aspect) for d in sample.numpy().astype(np.float64)]
     np.testing.assert_allclose(boxes, expected, atol=2e-3)
 
 
@@ -76,6 +80,16 @@ def test_large_images_are_cut_in_whole_blocks_of_pixels(height, width, size, min
     assert np.all(starts >= 0) and np.all(starts <= room)
     for start, free, draw in zip(starts.T, room.T, sample.numpy()[:, -3:-1].T):
         np.testing.assert_array_equal(start, np.floor(draw * (free + 1)))  # every place as likely as any other
+
+
+def test_a_policy_says_how_far_crops_may_be_stretched():
+    def aspects(policy):
+        boxes, _ = views.boxes_of(draws(2000), 32, 32, 32, policy)
+        return boxes[:, 3] / boxes[:, 2]
+
+    square, stretched = (aspects(FitConfig(crop_max_aspect=most)) for most in (1.0, 3.0))
+    np.testing.assert_allclose(square, 1, atol=1e-5)
+    assert 0.33 < np.min(stretched) < 0.35 and 2.9 < np.max(stretched) < 3.001
 
 
 def test_distribution_of_boxes_and_flips():

@@ -1,6 +1,7 @@
 """Random crop, resize and flip as two small matrices per image: Y = A_h X A_wᵀ.
 
-SimCLR's crop (Chen et al. 2020, appendix A): area uniform in [min_area, 1], aspect ratio uniform in [3/4, 4/3], resized to the output.
+SimCLR's crop (Chen et al. 2020, appendix A): area uniform in [min_area, 1], aspect ratio uniform in [1/max_aspect, max_aspect], resized to
+the output; there 0.08 and 4/3.
 
 As in the authors' code, crops are cut in whole pixels and interpolated without a filter against aliasing. docs/pretraining.md says where
 they differ: small images are cut in fractions of pixels, as they would have few crops otherwise; a crop of twice the output's side or more
@@ -15,10 +16,9 @@ import tensorflow as tf
 ATTEMPTS = 8
 DRAWS = 2 * ATTEMPTS + 3
 SMALL = 64  # pixels a side of images and views that are cut in fractions of pixels
-_ASPECT = (3.0 / 4.0, 4.0 / 3.0)
 
 
-def sample_boxes(draws, heights, widths, size, min_area, flip):
+def sample_boxes(draws, heights, widths, size, min_area, flip, max_aspect=4 / 3):
     """Turns uniform draws into crop boxes; the first of eight attempts that fits is taken, else the whole image.
 
     Unless image and view `are_small`, the box is then rounded to whole pixels, and down to whole blocks of them (see `reduction`).
@@ -29,12 +29,13 @@ def sample_boxes(draws, heights, widths, size, min_area, flip):
       size: int, side of the view in pixels.
       min_area: least area of a crop as a share of the image's, in (0, 1].
       flip: probability of a horizontal flip, in [0, 1].
+      max_aspect: greatest ratio of width to height, and the inverse of the least one, at least 1.
 
     Returns:
       boxes float32 [B, 4]: top, left, height, width in pixels; flips bool [B].
     """
     area = (min_area + (1.0 - min_area) * draws[:, :ATTEMPTS]) * (heights * widths)[:, None]
-    aspect = _ASPECT[0] + (_ASPECT[1] - _ASPECT[0]) * draws[:, ATTEMPTS : 2 * ATTEMPTS]
+    aspect = 1.0 / max_aspect + (max_aspect - 1.0 / max_aspect) * draws[:, ATTEMPTS : 2 * ATTEMPTS]
     w, h = tf.sqrt(area * aspect), tf.sqrt(area / aspect)
     fits = (w <= widths[:, None]) & (h <= heights[:, None])
     first = tf.argmax(tf.cast(fits, tf.int32), axis=1)

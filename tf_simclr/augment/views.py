@@ -22,8 +22,8 @@ def make_view(images, positions, *, seed, view, size, policy):
       seed: int, the run's seed.
       view: int, number of the view; views of one position are independent.
       size: int, side of the output in pixels.
-      policy: a `FitConfig`: crop_min_area, flip, jitter, brightness, contrast, saturation, hue, grey, blur; in a `FinetuneConfig` also
-        augment, randaugment_magnitude and randaugment_layers.
+      policy: a `FitConfig`: crop_min_area, crop_max_aspect, flip, jitter, brightness, contrast, saturation, hue, grey, blur; in a
+        `FinetuneConfig` also augment, randaugment_magnitude and randaugment_layers.
 
     Returns:
       float32 [B, size, size, C] in [0, 1].
@@ -72,7 +72,7 @@ def random_crop(images, draws, size, policy):
 def boxes_of(draws, height, width, size, policy):
     """Boxes and flips, see `crop.sample_boxes`, of images of one size."""
     heights, widths = (tf.fill([tf.shape(draws)[0]], tf.cast(side, tf.float32)) for side in (height, width))
-    return crop.sample_boxes(draws, heights, widths, size, policy.crop_min_area, policy.flip)
+    return crop.sample_boxes(draws, heights, widths, size, policy.crop_min_area, policy.flip, policy.crop_max_aspect)
 
 
 def recolour(images, draws, policy):
