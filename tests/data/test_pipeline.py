@@ -1,7 +1,5 @@
 """Batches by position: permutations, and views that depend on nothing but seed, position and image."""
 
-import time
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -142,15 +140,3 @@ def test_plain_batches_are_all_images_once_in_order(source):
     for number in range(COUNT):
         image = source.images[number] if source.images is not None else np.asarray(Image.open(source.encoded[number]))
         np.testing.assert_allclose(images[number], decode.resize_to_square(image, 8), atol=1e-6)
-
-
-def test_the_wait_is_that_of_the_consumer(source):
-    waits = [batch["wait"].numpy() for batch in pipeline.with_wait(batches(source, 4, 0, 3, policy=WHOLE))]
-    assert [wait.shape for wait in waits] == [(1,)] * 3
-    assert all(wait >= 0 for wait in waits)
-
-
-def test_the_wait_grows_with_a_slow_pipeline():
-    slow = tf.data.Dataset.range(2).map(lambda i: {"view": tf.numpy_function(lambda j: (time.sleep(0.2), j)[1], [i], tf.int64)})
-    for batch in pipeline.with_wait(slow):
-        assert 0.2 <= batch["wait"].numpy()[0] < 2.0

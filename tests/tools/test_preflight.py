@@ -11,7 +11,6 @@ import tensorflow as tf
 import tiny
 
 from tf_simclr import cli
-from tf_simclr.data.pipeline import with_wait
 from tf_simclr.errors import UsageError
 from tf_simclr.planning.plan import plan_training
 from tf_simclr.planning.recipe import Problem, trainings
@@ -37,7 +36,7 @@ def test_the_step_takes_what_the_input_pipeline_makes(name, augment_on, short_re
     training = {t.name: t for t in trainings(config, Problem.of(config, data))}[name]
     fit = training.fit
     batches = setup.batches_of(data.train if name == "finetune" else data.train.without_labels(), training.spec, fit, config)
-    dataset = with_wait(batches(start=0, stop=1, view_count=training.views))
+    dataset = batches(start=0, stop=1, view_count=training.views)
     step, signature = make_step(training, fit.batch_size, config)
     assert signature == tf.nest.flatten(dataset.element_spec)
     # And it is a step: traced, it changes weights, slots and the number of steps.

@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import oracles
 import pytest
@@ -23,7 +25,7 @@ def scrambled(network, seed):
     return network
 
 
-def trainer(kind, alpha=0.4, weight_decay=0.01):
+def trainer(kind, alpha=0.4, weight_decay=0.01, steps_per_execution=1):
     network = scrambled(Network(SPEC, 2 if kind == "contrastive" else 1, 0 if kind == "contrastive" else CLASSES).build_variables(), 1)
     if kind == "contrastive":
         model = ContrastiveModel(network, temperature=0.5)
@@ -37,13 +39,13 @@ def trainer(kind, alpha=0.4, weight_decay=0.01):
     fit = FitConfig(optimizer=rule, learning_rate=RATE, lr_scaling="none", warmup=0.0)
     optimizer = build(network, fit, total_steps=10)
     optimizer.build(network.trainable_variables)
-    model.compile(optimizer=optimizer)
+    model.compile(optimizer=optimizer, steps_per_execution=steps_per_execution)
     return model
 
 
 def batch(kind, seed):
     rng = np.random.default_rng(seed)
-    labelled = {"views": (images(rng),), "label": rng.integers(0, CLASSES, BATCH), "wait": np.full(BATCH, 0.25, np.float32)}
+    labelled = {"views": (images(rng),), "label": rng.integers(0, CLASSES, BATCH)}
     if kind == "contrastive":
         return {"views": (images(rng), images(rng))}
     return labelled if kind == "supervised" else {"labelled": labelled, "unlabelled": {"views": (images(rng),)}}
@@ -120,10 +122,25 @@ def test_a_step_moves_every_weight(kind, one_replica):
 
 def test_scalars_of_pretraining():
     model = trainer("contrastive")
-    given = {**batch("contrastive", 0), "wait": np.full(BATCH, 0.25, np.float32)}
-    scalars = model.train_step(tf.nest.map_structure(tf.constant, given))
-    assert set(scalars) == {"loss", "chance_loss", "contrastive_top1", "z_std", "h_std", "wait"}
-    assert scalars["wait"] == 0.25 and scalars["h_std"] > 0
+    scalars = model.train_step(tf.nest.map_structure(tf.constant, batch("contrastive", 0)))
+    assert set(scalars) == {"loss", "chance_loss", "contrastive_top1", "z_std", "h_std"}
+    assert scalars["h_std"] > 0
+
+
+@pytest.mark.parametrize("together", [1, 2], ids="{} steps an execution".format)
+def test_the_wait_for_a_slow_pipeline_is_told(together):
+    """Of four steps, every batch of which takes a fifth of a second to make, part of it while a step is made."""
+    model = trainer("supervised", steps_per_execution=together)
+
+    def slowly(number):
+        time.sleep(0.2)
+        return number
+
+    given = tf.nest.map_structure(tf.constant, batch("supervised", 0))
+    slow = tf.data.Dataset.range(4).map(lambda i: {**given, "position": tf.numpy_function(slowly, [i], tf.int64)})
+    history = model.fit(slow, steps_per_epoch=4, verbose=0).history
+    assert 0.1 <= history["wait"][0] < 2.0
+    assert int(model.optimizer.iterations) == 4
 
 
 def test_pretraining_pairs_the_views_of_one_image():

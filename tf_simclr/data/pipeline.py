@@ -173,13 +173,3 @@ def _joined(x):
 
 def _read(key, source, spec):
     return decode.read(source.storage.content(key), source.channels, spec.background, pillow=True)
-
-
-def with_wait(dataset):
-    """Adds to every batch the seconds that the consumer waited for it: `wait`, float32 [1].
-
-    The members of a zip are asked one after the other, so that clocks before and after the batch time the request itself.
-    """
-    clock = tf.data.Dataset.counter().map(lambda _: tf.timestamp())
-    timed = tf.data.Dataset.zip((clock, dataset, clock))
-    return timed.map(lambda t0, batch, t1: {**batch, "wait": tf.cast(t1 - t0, tf.float32)[None]})

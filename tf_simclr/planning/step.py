@@ -52,7 +52,5 @@ def _batch(training, size, on_device):
         part["views"] = (tf.TensorSpec(shape, tf.float32),) * training.views
     labelled = {**part, "label": number}
     if training.teacher is None:
-        batch = labelled if training.classes else part
-    else:
-        batch = ({"unlabelled": part} if fit.alpha > 0 else {}) | ({"labelled": labelled} if fit.alpha < 1 else {})
-    return {**batch, "wait": tf.TensorSpec([1], tf.float32)}
+        return labelled if training.classes else part
+    return ({"unlabelled": part} if fit.alpha > 0 else {}) | ({"labelled": labelled} if fit.alpha < 1 else {})

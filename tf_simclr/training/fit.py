@@ -7,7 +7,7 @@ import math
 import tensorflow as tf
 
 from tf_simclr import interruption
-from tf_simclr.data.pipeline import Share, with_wait
+from tf_simclr.data.pipeline import Share
 from tf_simclr.errors import Interrupted, NotFiniteError
 from tf_simclr.optimizers.build import build
 from tf_simclr.training import callbacks as told
@@ -72,7 +72,7 @@ def train(model, fit, duration, make_batches, sources, run, config, extra_callba
         callbacks += [told.MetricLines(run.metrics, start), tf.keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False)]
     callbacks += [told.StopAtNaN(), saver]
     try:
-        return _fit(model, duration, start, lambda **steps: with_wait(make_batches(**steps)), callbacks, verbose=int(run.writes))
+        return _fit(model, duration, start, make_batches, callbacks, verbose=int(run.writes))
     except Interrupted as signal:
         interruption.forget()
         where = f"{signal} at step {saver.step} of {duration.total}"

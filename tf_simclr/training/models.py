@@ -68,36 +68,36 @@ class Trainer(tf.keras.Model):
         else:
             self._update(gradients, scalars)
         self.follow_up(batch)
-        if "wait" in batch:
-            scalars["wait"] = batch["wait"][0]
         return self._record(scalars)
 
     def make_train_function(self, force=False):
-        """Keras' own but for several `steps_per_execution`, whose step it traces twice: once more to learn what the loop around it returns.
+        """What Keras' fit calls: takes an iterator, makes `steps_per_execution` steps, returns the means of what they recorded.
 
-        Here the loop returns nothing; what it recorded is read from the meters once it is over.
+        Keras' own traces a step twice where there are several, and knows nothing of the wait for input: `wait`, in seconds a step.
         """
-        if int(self.steps_per_execution.numpy()) == 1 or (self.train_function is not None and not force):
-            return super().make_train_function(force)
+        if self.train_function is not None and not force:
+            return self.train_function
 
-        def counted(batch):
-            recorded = self.train_step(batch)
-            with tf.control_dependencies(list(recorded.values())):
+        def recorded(batch, wait):
+            scalars = self.train_step(batch)
+            self._meters["wait"].update_state(wait)
+            with tf.control_dependencies(list(scalars.values())):
                 self._train_counter.assign_add(1)
-            return recorded
+            return scalars
 
-        step = tf.function(counted, jit_compile=True) if self.jit_compile else counted
+        step = tf.function(recorded, jit_compile=True) if self.jit_compile else recorded
 
         @tf.function(autograph=False, reduce_retracing=True)
         def steps(iterator):
-            names = {}
+            names = {"wait"}
 
             def one(done):
-                names.update(self.distribute_strategy.run(step, args=(iterator.get_next(),)))
+                batch, wait = _timed(iterator)
+                names.update(self.distribute_strategy.run(step, args=(batch, wait)))
                 return done + 1
 
             tf.while_loop(lambda done: done < self.steps_per_execution, one, [tf.zeros_like(self.steps_per_execution)])
-            return {name: self._meters[name].result() for name in names}
+            return {name: self._meters[name].result() for name in sorted(names)}
 
         self.train_function = steps
         return steps
@@ -245,6 +245,15 @@ class DistillationModel(Trainer):
             scalars["accuracy"] = _agreement(logits, labels)
         scalars["loss"] /= replica_count()
         return scalars
+
+
+def _timed(iterator):
+    """The iterator's next element, and the seconds that it was waited for, float32."""
+    asked = tf.timestamp()
+    with tf.control_dependencies([asked]):
+        batch = iterator.get_next()
+    with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
+        return batch, tf.cast(tf.timestamp() - asked, tf.float32)
 
 
 def _finite(x, what):
