@@ -80,6 +80,8 @@ def main(argv=None):
     data = split(idx.read(arguments.source, "train"), arguments.per_class, arguments.scored, arguments.rest)
     tf_simclr.run(config, data)
     run_dir = pathlib.Path(config.run_dir, "pretrain" if arguments.methods else "")
+    if not run_dir.is_dir():  # the baseline alone needs no pretraining
+        return
     for layer, accuracies in enumerate(score(run_dir, data, arguments.draws)):
         name = f"head layer {layer}" if layer else "pooled features"
         print(f"{name:16s} {statistics.mean(accuracies):6.2f} ± {statistics.stdev(accuracies):4.2f} % over {arguments.draws} draws")

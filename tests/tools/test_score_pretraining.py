@@ -34,6 +34,14 @@ def test_scores_every_layer_on_images_that_nothing_trains_on(tool, tmp_path, cap
         tool.main(arguments)
 
 
+def test_the_baseline_alone_is_run_without_a_pretraining(tool, tmp_path, capsys, short_resnet):
+    write_idx_directory(tmp_path, *tiny.images(96, 0), splits=["train"])
+    arguments = ["--source", str(tmp_path), "--per_class=20", "--scored=12", *tiny.FLAGS, "--methods=supervised", "--label_seeds=1"]
+    tool.main([*arguments, f"--run_dir={tmp_path / 'run'}"])
+    told = capsys.readouterr().out
+    assert re.search(r"^supervised +\S", told, re.MULTILINE) and "pooled features" not in told
+
+
 def test_no_image_is_on_both_sides(tool, tmp_path):
     pixels, labels = tiny.images(30, 0)
     pixels[:, 0, 0] = range(30)  # tells which image it is
