@@ -43,7 +43,7 @@ def lower(directory, name, replicas, flags):
     training = found[name]
     setup.check_batch(training.fit, replicas)
     batch_size = training.fit.batch_size // replicas
-    # Compiled as on one replica here: what says that it is, is the model's `jit_compile`, which a TPU's leaves to the TPU.
+    # As on one replica with --jit: with --strategy=tpu the model is not marked as compiled, and its gradients would be those for a CPU.
     step, signature = make_step(training, batch_size, replace(config, jit=True, strategy="one", tpu=""))
     facts = {"training": name, "batch_size": batch_size, "precision": config.precision, "network": describe(training.spec)}
     facts |= lower_step(step, signature, directory)
