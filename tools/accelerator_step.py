@@ -2,7 +2,7 @@
 
     make preflight
     .venv/bin/python tools/accelerator_step.py prepare DIRECTORY --flagfile=flags/imagenet/pipeline.flags --sk --pretrain_batch_size=128
-    python tools/accelerator_step.py run DIRECTORY --json accelerator.json
+    PYTHONPATH=. python tools/accelerator_step.py run DIRECTORY --json accelerator.json
 
 `prepare` takes the flags of `tf-simclr` and writes the step as StableHLO, with its facts; `run`, on the other machine, with this repository
 and that directory, hands it to JAX, with random images and weights, and runs a plain PyTorch step of the same network and batch after it.
