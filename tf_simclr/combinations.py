@@ -46,6 +46,16 @@ def check_compute(config):
             )
 
 
+def check_distillation(config):
+    """Raises UsageError for a teacher that is to be balanced over unlabelled images that nothing is learned from."""
+    for name in ("distill", "student"):
+        if getattr(config, name).balance and getattr(config, name).alpha == 0:
+            raise UsageError(
+                f"{name}_balance shifts what a teacher says of unlabelled images, got {name}_alpha=0, which leaves them out;"
+                f" raise --{name}_alpha, or drop --{name}_balance"
+            )
+
+
 def check_start(config):
     """Raises UsageError for an earlier run where nothing starts from one, or where what is asked for is its part."""
     if config.from_run and config.stage in ("inspect", "preview"):

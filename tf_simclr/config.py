@@ -10,7 +10,7 @@ import dataclasses
 import json
 import typing
 
-from tf_simclr.combinations import check_architecture, check_augment, check_compute, check_start, check_tpu
+from tf_simclr.combinations import check_architecture, check_augment, check_compute, check_distillation, check_start, check_tpu
 from tf_simclr.errors import UsageError
 from tf_simclr.option import check, option, options
 
@@ -185,6 +185,7 @@ class DistillConfig(FitConfig):
         choices=("teacher", "pretrained", "random"),
     )
     selector: int = option(-1, "hidden head layers under the student's classifier (-1: as the teacher)", low=-1)
+    balance: bool = option(False, "first shift the teacher's logits until it answers every class equally often (not in the paper)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -293,6 +294,7 @@ class Config:
         self.label_seed_list  # noqa: B018 (validates)
         check_tpu(self)
         check_compute(self)
+        check_distillation(self)
         check_start(self)
 
     @property

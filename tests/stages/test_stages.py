@@ -10,9 +10,12 @@ import tensorflow as tf
 import tiny
 
 import tf_simclr
+from tf_simclr.data.pipeline import plain_batches
 from tf_simclr.errors import UsageError
+from tf_simclr.evaluation.features import extract
 from tf_simclr.run_directory import RunDirectory
 from tf_simclr.stages import setup
+from tf_simclr.training.balance import balancing_shift
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +150,17 @@ def test_a_student_may_start_from_the_pretrained_weights(root, pretrained, finet
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+def test_a_balanced_teacher_teaches_other_answers(root, finetuned):
+    """A student that starts as its teacher, and stays there, has the shifted biases of a balanced one."""
+    still = {"distill__init": "teacher", "distill__learning_rate": 1e-12, "distill__epochs": 1.0, "distill__balance": True}
+    tf_simclr.run(tiny.settings("distill", root / "balanced", from_run=str(finetuned), **still), tiny.data())
+    before, after = (setup.load_network(RunDirectory(path)) for path in (finetuned, root / "balanced"))
+    batches = plain_batches(tiny.data().train, spec=before.spec, batch_size=96)
+    shift = balancing_shift(extract(before, batches)["logits"])
+    assert np.abs(shift).max() > 1e-3
+    np.testing.assert_allclose(after.classifier.bias - before.classifier.bias, shift, atol=1e-4)
+
+
 @pytest.mark.smoke
 def test_evaluation_repeats_the_score_that_the_run_reported(root, finetuned):
     scores = tf_simclr.run(tiny.settings("evaluate", root / "report", from_run=str(finetuned)), tiny.data())
@@ -224,6 +238,7 @@ def test_a_finished_run_is_not_repeated(finetuned, pretrained):
         ("pipeline", {"methods": "self_distill", "distill__selector": 2}, "needs its selector, 1, got 2"),
         ("pipeline", {}, "needs an architecture: give --student_width"),
         ("distill", {"from_run": "FINETUNED", "distill__selector": 2}, "needs its selector, 1, got 2"),
+        ("distill", {"from_run": "FINETUNED", "distill__balance": True, "distill__alpha": 0.0}, "distill_balance .* got distill_alpha=0"),
         ("distill", {"from_run": "FINETUNED", "student__width": 0.03, "student__selector": 4}, "at most 3"),
     ],
 )

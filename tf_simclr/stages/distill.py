@@ -10,6 +10,7 @@ from tf_simclr.errors import UsageError
 from tf_simclr.run_directory import RunDirectory
 from tf_simclr.stages import replicas, setup
 from tf_simclr.stages.evaluate import finish_classifier
+from tf_simclr.training.balance import balance
 from tf_simclr.training.checkpoints import restore_network
 from tf_simclr.training.fit import Duration, train
 from tf_simclr.training.models import DistillationModel
@@ -53,6 +54,8 @@ def run(config, data=None):
         return result
     with strategy.scope():
         teacher = setup.load_network(parent, config.precision)
+        if fit.balance:
+            balance(teacher, data.train, config.eval_batch_size)
         network = setup.build_network(spec, selector, len(names), config.seed, config.precision)
         if fit.init == "teacher":
             network.set_weights(teacher.get_weights())

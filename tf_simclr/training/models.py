@@ -85,18 +85,33 @@ class Trainer(tf.keras.Model):
                 self._train_counter.assign_add(1)
             return scalars
 
-        step = tf.function(recorded, jit_compile=True) if self.jit_compile else recorded
+        # A function of its own, of which all that it does is done before what depends on its outputs.
+        step = tf.function(recorded, jit_compile=self.jit_compile or None, autograph=False)
 
         @tf.function(autograph=False, reduce_retracing=True)
         def steps(iterator):
-            names = {"wait"}
+            names, last = {"wait"}, self.steps_per_execution - 1
 
-            def one(done):
-                batch, wait = _timed(iterator)
-                names.update(self.distribute_strategy.run(step, args=(batch, wait)))
-                return done + 1
+            def train(batch, wait):
+                outputs = self.distribute_strategy.run(step, args=(batch, wait))
+                names.update(outputs)
+                return outputs
 
-            tf.while_loop(lambda done: done < self.steps_per_execution, one, [tf.zeros_like(self.steps_per_execution)])
+            def ask_and_train(done):
+                train(*_timed(iterator))
+                return [done + 1]
+
+            def train_and_ask(done, batch, wait):
+                """The next batch is asked for while the step runs: handing it over takes time of its own."""
+                with tf.control_dependencies(list(train(batch, wait).values())):
+                    trained = tf.timestamp()
+                batch, ready = tf.cond(done < last, lambda: _next(iterator), lambda: (batch, trained))
+                return done + 1, batch, tf.cast(tf.maximum(ready - trained, 0.0), tf.float32)
+
+            # The iterator of a strategy cannot be asked in a branch, and none may be asked for a batch that is not trained on.
+            ahead = isinstance(iterator, tf.data.Iterator)
+            first = [tf.zeros_like(last), *(_timed(iterator) if ahead else ())]
+            tf.while_loop(lambda done, *_: done <= last, train_and_ask if ahead else ask_and_train, first)
             return {name: self._meters[name].result() for name in sorted(names)}
 
         self.train_function = steps
@@ -251,9 +266,15 @@ def _timed(iterator):
     """The iterator's next element, and the seconds that it was waited for, float32."""
     asked = tf.timestamp()
     with tf.control_dependencies([asked]):
-        batch = iterator.get_next()
+        batch, ready = _next(iterator)
+    return batch, tf.cast(ready - asked, tf.float32)
+
+
+def _next(iterator):
+    """The iterator's next element, and when it was there, float64 seconds."""
+    batch = iterator.get_next()
     with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
-        return batch, tf.cast(tf.timestamp() - asked, tf.float32)
+        return batch, tf.timestamp()
 
 
 def _finite(x, what):
