@@ -56,6 +56,13 @@ def _complain(message):
     print(f"tf-simclr: error: {' '.join(message.split())}", file=sys.stderr)
 
 
+def _show(text):
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # `--help | head`: the reader has seen enough; Python must not try again when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(argv=None):
     """Runs one command.
 
@@ -74,10 +81,10 @@ def main(argv=None):
         if values["help"].value:
             from tf_simclr.cli_help import help_text
 
-            print(help_text(min(max(shutil.get_terminal_size((100, 24)).columns, 80), 120)))
+            _show(help_text(min(max(shutil.get_terminal_size((100, 24)).columns, 80), 120)))
             return 0
         if values["version"].value:
-            print(f"tf-simclr {tf_simclr.__version__}")
+            _show(f"tf-simclr {tf_simclr.__version__}")
             return 0
         config = to_config(values)
         prepare(debug)
