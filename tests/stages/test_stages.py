@@ -37,9 +37,14 @@ def pretrained(root):
     return root / "pretrain"
 
 
+def finetuning(run_dir, pretrained, **changes):
+    """Settings, with which the classes are told apart whatever the seed."""
+    return tiny.settings("finetune", run_dir, from_run=str(pretrained), finetune__epochs=90.0, **changes)
+
+
 @pytest.fixture(scope="module")
 def finetuned(root, pretrained):
-    tf_simclr.run(tiny.settings("finetune", root / "finetune", from_run=str(pretrained)), tiny.data())
+    tf_simclr.run(finetuning(root / "finetune", pretrained), tiny.data())
     return root / "finetune"
 
 
@@ -109,7 +114,7 @@ def test_finetuning_starts_from_the_pretrained_weights_and_learns(root, pretrain
 
 
 def test_without_a_pretrained_run_finetuning_is_the_supervised_baseline(root):
-    result = tf_simclr.run(tiny.settings("finetune", root / "supervised"), tiny.data())
+    result = tf_simclr.run(tiny.settings("finetune", root / "supervised", supervised__epochs=150.0), tiny.data())
     assert result["accuracy"] > 60
     assert RunDirectory(root / "supervised").facts()["selector"] == 0
 
@@ -212,7 +217,7 @@ def test_the_selector_chooses_the_layer_everywhere(root, pretrained):
 
 def test_a_finished_run_is_not_repeated(finetuned, pretrained):
     before = RunDirectory(finetuned).result
-    assert tf_simclr.run(tiny.settings("finetune", finetuned, from_run=str(pretrained)), tiny.data()) == before
+    assert tf_simclr.run(finetuning(finetuned, pretrained), tiny.data()) == before
 
 
 @pytest.mark.parametrize(
@@ -281,7 +286,7 @@ def test_stages_that_need_labels_refuse_images_without(root, pretrained):
 
 
 def test_a_run_with_other_settings_is_not_continued(root, finetuned, pretrained):
-    changed = tiny.settings("finetune", finetuned, from_run=str(pretrained), finetune__learning_rate=0.5)
+    changed = finetuning(finetuned, pretrained, finetune__learning_rate=0.5)
     with pytest.raises(UsageError, match="finetune.learning_rate was 0.01 and is 0.5"):
         tf_simclr.run(changed, tiny.data())
 
