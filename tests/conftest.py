@@ -40,3 +40,13 @@ def short_resnet(monkeypatch):
     import tiny
 
     tiny.shorten(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def short_resnet_throughout():
+    """`short_resnet` for a whole module, its fixtures included."""
+    import tiny
+
+    with pytest.MonkeyPatch.context() as patched:
+        tiny.shorten(patched)
+        yield

@@ -5,14 +5,13 @@ import shlex
 
 import numpy as np
 import pytest
-import tiny
 from PIL import Image
 
 from tf_simclr.cli import main, parse
 from tf_simclr.config import ModelConfig
 from tf_simclr.inspection.suggest import free_memory, step_bytes, usual_size
 
-pytestmark = pytest.mark.usefixtures("short_resnet")
+pytestmark = pytest.mark.usefixtures("short_resnet_throughout")
 RANDOM = np.random.default_rng(0)
 
 
@@ -44,9 +43,7 @@ def inspected(folder, tmp_path_factory):
     """The directory of an inspection, and its result."""
     out = tmp_path_factory.mktemp("inspect")
     small = ["--depth=10", "--width=0.125", "--stem=cifar2", f"--unlabeled_dir={folder.parent / 'pool'}"]
-    with pytest.MonkeyPatch.context() as patched:
-        tiny.shorten(patched)
-        assert main(["--stage=inspect", f"--data_dir={folder}", f"--run_dir={out}", *small]) == 0
+    assert main(["--stage=inspect", f"--data_dir={folder}", f"--run_dir={out}", *small]) == 0
     return out, json.loads((out / "inspection.json").read_text())
 
 

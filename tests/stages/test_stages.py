@@ -17,13 +17,8 @@ from tf_simclr.run_directory import RunDirectory
 from tf_simclr.stages import setup
 from tf_simclr.training.balance import balancing_shift
 
-
-@pytest.fixture(scope="module", autouse=True)
-def short():
-    """The first group of a network is a network: what a stage does is not in the others, which take most of its time to trace."""
-    with pytest.MonkeyPatch.context() as patched:
-        tiny.shorten(patched)
-        yield
+# What a stage does is not in the other groups of a network, which take most of its time to trace.
+pytestmark = pytest.mark.usefixtures("short_resnet_throughout")
 
 
 @pytest.fixture(scope="module")
