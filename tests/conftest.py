@@ -4,6 +4,7 @@ import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+gc.disable()
 
 # First, because it chooses Keras 2 for TensorFlow.
 import tf_simclr  # noqa: E402, F401
@@ -16,6 +17,7 @@ tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU"
 
 # Tests trace much and compute little. What is imported here stays, and looking through it for garbage is an eighth of a stage's time.
 gc.freeze()
+gc.enable()
 gc.set_threshold(50_000, 20, 100)
 
 

@@ -29,13 +29,13 @@ def write_npz(path, pixels, labels, class_names=CLASSES):
     np.savez(path, images=pixels, labels=labels, class_names=list(class_names))
 
 
-def shorten(monkeypatch):
-    """Leaves the first group alone of ResNet-10 and ResNet-50."""
+def shorten(monkeypatch, groups=1):
+    """Leaves only the first groups of ResNet-10 and ResNet-50, of one block each."""
     from tf_simclr.models import resnet
 
     for depth in (10, 50):
         block, _ = resnet.LAYOUTS[depth]
-        monkeypatch.setitem(resnet.LAYOUTS, depth, (block, (1,)))
+        monkeypatch.setitem(resnet.LAYOUTS, depth, (block, (1,) * groups))
 
 
 def scattered_network(spec, head_layers=0, classes=3, precision="float32"):

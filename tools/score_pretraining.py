@@ -70,11 +70,11 @@ def main(argv=None):
     parser.add_argument("--draws", default=20, type=int, help="label draws [%(default)s]")
     parser.add_argument("--methods", default="", help="methods of the pipeline to run as well, with commas between them")
     arguments, flags = parser.parse_known_args(argv)
-    cli.prepare()
     stage = ["--stage=pipeline", f"--methods={arguments.methods}"] if arguments.methods else ["--stage=pretrain"]
     config = cli.parse([*flags, *stage, "--pretrain_probe_every=0"])
     if not config.run_dir:
         raise UsageError("--run_dir must be given, got none; name the directory of the pretraining")
+    cli.prepare()
     from tf_simclr.data import idx
 
     data = split(idx.read(arguments.source, "train"), arguments.per_class, arguments.scored, arguments.rest)

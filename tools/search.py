@@ -59,9 +59,9 @@ def main(argv=None):
     parser.add_argument("--label_seeds", default="1,2,3", help="label draws, as numbers with commas")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="directory of the runs and of search.json")
     arguments, rest = parser.parse_known_args(argv)
-    cli.prepare()
     grid, rows = combinations(arguments.grid), []
     check(rest, grid)
+    cli.prepare()
     for chosen in grid:
         found = accuracies(rest, chosen, [int(seed) for seed in arguments.label_seeds.split(",")], arguments.out)
         spread = statistics.stdev(found.values()) if len(found) > 1 else 0.0

@@ -34,7 +34,7 @@ np.savez("found.npz", **found)
 """
 
 
-def test_onnxruntime_alone_answers_as_the_network_does(tmp_path):
+def test_onnxruntime_alone_answers_as_the_network_does(tmp_path, short_resnet):
     spec = ModelConfig(depth=10, width=0.0625, sk=True, stem="cifar2", image_size=28, channels=1, head_width=6)
     network = tiny.scattered_network(spec, 2, 10)
     images = load_data(replace(Config(), data__dataset="fashion_mnist_8k").data).evaluation.images[:200] / np.float32(255)

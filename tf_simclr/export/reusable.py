@@ -42,16 +42,15 @@ class Reusable(tf.train.Checkpoint):
         images = tf.TensorSpec([None, None, None, spec.channels], tf.float32, name="images")
 
         # Traced once each; every way to call the model is a thin function around one of them.
-        @tf.function(input_signature=[images])
+        @tf.function(input_signature=[images], autograph=False)
         def infer(images):
             return outputs_of(copy, images, training=False)
 
-        @tf.function(input_signature=[images])
+        @tf.function(input_signature=[images], autograph=False)
         def learn(images):
             return outputs_of(copy, images, training=True)
 
-        @tf.function
-        @tf.autograph.experimental.do_not_convert
+        @tf.function(autograph=False)
         def call(inputs, training=False, trainable=None, selector=0):
             outputs = (learn if (training if trainable is None else trainable) else infer)(inputs)
             if trainable is None:
