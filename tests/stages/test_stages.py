@@ -34,7 +34,7 @@ def pretrained(root):
 
 def finetuning(run_dir, pretrained, **changes):
     """Settings, with which the classes are told apart whatever the seed."""
-    return tiny.settings("finetune", run_dir, from_run=str(pretrained), finetune__epochs=90.0, **changes)
+    return tiny.settings("finetune", run_dir, from_run=str(pretrained), finetune__epochs=80.0, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_finetuning_starts_from_the_pretrained_weights_and_learns(root, pretrain
 
 
 def test_without_a_pretrained_run_finetuning_is_the_supervised_baseline(root):
-    result = tf_simclr.run(tiny.settings("finetune", root / "supervised", supervised__epochs=150.0), tiny.data())
+    result = tf_simclr.run(tiny.settings("finetune", root / "supervised", supervised__epochs=160.0), tiny.data())
     assert result["accuracy"] > 60
     assert RunDirectory(root / "supervised").facts()["selector"] == 0
 
@@ -125,7 +125,7 @@ def test_linear_evaluation_leaves_the_features_as_they_are(root, pretrained):
 
 @pytest.mark.smoke
 def test_self_distillation_keeps_up_with_its_teacher(root, finetuned):
-    result = tf_simclr.run(tiny.settings("distill", root / "self", from_run=str(finetuned), distill__epochs=24.0), tiny.data())
+    result = tf_simclr.run(tiny.settings("distill", root / "self", from_run=str(finetuned), distill__epochs=21.0), tiny.data())
     assert result["accuracy"] > RunDirectory(finetuned).result["accuracy"] - 10
     assert result["parameters"] == RunDirectory(finetuned).result["parameters"]
     assert rows(root / "self")[-1]["agreement"] > 0.8
@@ -133,7 +133,7 @@ def test_self_distillation_keeps_up_with_its_teacher(root, finetuned):
 
 @pytest.mark.smoke
 def test_a_smaller_student_learns_from_its_teacher(root, finetuned):
-    settings = tiny.settings("distill", root / "student", from_run=str(finetuned), student__width=0.03125, student__epochs=30.0)
+    settings = tiny.settings("distill", root / "student", from_run=str(finetuned), student__width=0.03125, student__epochs=28.0)
     result = tf_simclr.run(settings, tiny.data())
     assert result["parameters"] < RunDirectory(finetuned).result["parameters"] / 2
     assert result["accuracy"] > 60

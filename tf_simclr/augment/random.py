@@ -17,6 +17,8 @@ def _rotate(x, bits):
     )
 
 
+# A function, so that a process traces these hundred operations once and not for every data set.
+@tf.function(input_signature=[(tf.TensorSpec(None, tf.uint32),) * 2] * 2, autograph=False)
 def threefry(key, counter):
     """Encrypts a counter of two words under a key of two words.
 
@@ -57,5 +59,6 @@ def uniform(seed, positions, view, count):
     high = tf.cast(tf.bitwise.right_shift(positions, tf.constant(32, tf.int64)), tf.uint32) * 4096
     low, high = (tf.reshape(word, [-1] + [1] * (view.ndim + 1)) for word in (low, high))
     key = (tf.constant(seed & 0xFFFFFFFF, tf.uint32), tf.constant(view[..., None]))
-    words = tf.concat(threefry(key, (low, high + tf.cast(tf.range(pairs), tf.uint32))), axis=-1)[..., :count]
+    words = tf.concat(threefry(key, (low, high + tf.cast(tf.range(pairs), tf.uint32))), axis=-1)
+    words = tf.ensure_shape(words, [*low.shape[:1], *view.shape, 2 * pairs])[..., :count]
     return tf.cast(tf.bitwise.right_shift(words, tf.constant(8, tf.uint32)), tf.float32) * (1.0 / (1 << 24))

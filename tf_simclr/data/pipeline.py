@@ -1,6 +1,7 @@
 """From a source to batches of views, by position: the one way in which images reach a model."""
 
 import dataclasses
+import functools
 import os
 
 import tensorflow as tf
@@ -172,4 +173,11 @@ def _joined(x):
 
 
 def _read(key, source, spec):
-    return decode.read(source.storage.content(key), source.channels, spec.background, pillow=True)
+    return _reader(source.channels, spec.background)(source.storage.content(key))
+
+
+@functools.cache
+def _reader(channels, background):
+    """`decode.read` as a function that a process traces once, and not for every data set."""
+    read = functools.partial(decode.read, channels=channels, background=background, pillow=True)
+    return tf.function(read, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
