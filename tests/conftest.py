@@ -38,7 +38,7 @@ def two_replicas():
 
 @pytest.fixture
 def short_resnet(monkeypatch):
-    """Leaves the first group alone of ResNet-10 and ResNet-50, for tests that need any network, soon."""
+    """`tiny.shorten`, for tests that need any network, soon."""
     import tiny
 
     tiny.shorten(monkeypatch)

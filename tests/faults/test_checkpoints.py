@@ -292,14 +292,12 @@ def test_resumed_after_a_step_a_run_is_the_same(tmp_path, monkeypatch, stops, ou
             assert problem.committed(tmp_path / "broken")[-1] == step
     tf_simclr.run(settings(tmp_path / "broken"), tiny.data())
     problem.assert_same(problem.state(tmp_path / "whole"), problem.state(tmp_path / "broken"))
-    tf_simclr.run(settings(tmp_path / "again"), tiny.data())
-    problem.assert_same(problem.state(tmp_path / "whole"), problem.state(tmp_path / "again"))
     tf_simclr.run(settings(tmp_path / "seed", seed=2), tiny.data())
     assert not np.array_equal(
         problem.state(tmp_path / "whole")["network/encoder/stem/convs/0/conv/conv/kernel/.ATTRIBUTES/VARIABLE_VALUE"],
         problem.state(tmp_path / "seed")["network/encoder/stem/convs/0/conv/conv/kernel/.ATTRIBUTES/VARIABLE_VALUE"],
     )
-    outcome(f"stopped and resumed after each of {len(stops)} steps: identical; twice the same seed: identical; another seed: different")
+    outcome(f"stopped and resumed after each of {len(stops)} steps, of the same seed: identical; another seed: different")
 
 
 @pytest.mark.fault("R17")
