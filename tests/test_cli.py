@@ -1,5 +1,6 @@
 """The command line: every flag, precedence, errors on one line, and an answer before TensorFlow could be loaded."""
 
+import gc
 import os
 import pathlib
 import resource
@@ -328,3 +329,16 @@ def test_help_can_be_piped_into_a_reader_that_stops():
     command = f"set -o pipefail; {sys.executable} -m tf_simclr --help | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, env={**os.environ, "PYTHONUNBUFFERED": "1"})
     assert done.returncode == 0 and done.stdout.startswith("Usage: tf-simclr") and not done.stderr
+
+
+def test_garbage_is_searched_for_again_when_tensorflow_cannot_be_loaded(monkeypatch):
+    seen = []
+
+    def fail(name):
+        seen.append((name, gc.isenabled()))
+        raise ImportError(name)
+
+    monkeypatch.setattr(cli.importlib, "import_module", fail)
+    with pytest.raises(ImportError):
+        cli._load_tensorflow()
+    assert seen == [("tensorflow", False)] and gc.isenabled()
