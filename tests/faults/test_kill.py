@@ -16,19 +16,18 @@ MOMENTS = (
     + [f"finetune_1/{point}" for point in ("step:5", "written:2", "sync:6", "finish:1")]
     + [f"self_distill_1/{point}" for point in ("step:1", "replace:3", "step:7", "finish:1", "export:1")]
 )
-ONE = ["self_distill_1/replace:3"]
 
 
-def kill_again_and_again(data, run_dir, log, moments):
-    """Kills one run at every moment, then lets it end. Asserts that no committed checkpoint is lost and little is done twice."""
+def kill_again_and_again(arguments, runs, log, moments):
+    """Kills a command at every moment, then lets it end. Asserts that its runs lose no committed checkpoint and do little twice."""
     redone = 0
     for crash in [*moments, None]:
-        earlier, saved = problem.updates(log), {stage: problem.committed(run_dir / stage) for stage in problem.STAGES}
+        earlier, saved = problem.updates(log), {run: problem.committed(run) for run in runs}
         last = dict(earlier)
-        done = problem.run(problem.flags(data, run_dir), crash, log)
+        done = problem.run(arguments, crash, log)
         assert done.returncode == (0 if crash is None else -9), f"{crash}: exit {done.returncode}: {done.stderr[-2000:]}"
-        for stage, steps in saved.items():
-            assert not steps or max(problem.committed(run_dir / stage)) >= max(steps), f"{crash}: {stage} lost {steps}"
+        for run, steps in saved.items():
+            assert not steps or max(problem.committed(run)) >= max(steps), f"{crash}: {run.name} lost {steps}"
         made = problem.updates(log)[len(earlier) :]
         for stage, steps in itertools.groupby(made, key=lambda update: update[0]):
             again = last.get(stage, 0) - next(steps)[1] + 1
@@ -46,7 +45,8 @@ def check_against(undisturbed, run_dir, data):
 @pytest.mark.fault("R1")
 @pytest.mark.slow
 def test_killed_at_twenty_moments(data, undisturbed, tmp_path, outcome):
-    redone = kill_again_and_again(data, tmp_path / "run", tmp_path / "steps", MOMENTS)
+    runs = [tmp_path / "run" / stage for stage in problem.STAGES]
+    redone = kill_again_and_again(problem.flags(data, tmp_path / "run"), runs, tmp_path / "steps", MOMENTS)
     # One more, at a random moment of a run of its own.
     process = problem.start(problem.flags(data, tmp_path / "other"))
     time.sleep(random.Random(0).uniform(8, 12))
@@ -60,6 +60,8 @@ def test_killed_at_twenty_moments(data, undisturbed, tmp_path, outcome):
     )
 
 
-def test_killed_in_the_midst_of_a_save(data, undisturbed, tmp_path):
-    kill_again_and_again(data, tmp_path / "run", tmp_path / "steps", ONE)
-    check_against(undisturbed, tmp_path / "run", data)
+def test_killed_in_the_midst_of_a_save(data, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert problem.run(problem.flags(data, whole, "pretrain")).returncode == 0
+    kill_again_and_again(problem.flags(data, killed, "pretrain"), [killed], tmp_path / "steps", ["replace:3"])
+    problem.assert_same(problem.state(whole), problem.state(killed))
