@@ -20,6 +20,8 @@ from tf_simclr.training.balance import balancing_shift
 # What a stage does is not in the other groups of a network, which take most of its time to trace.
 pytestmark = pytest.mark.usefixtures("short_resnet_throughout")
 
+TAKING_ALL = ("evaluate", "export", "predict", "embed")  # of the earlier run's network
+
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
@@ -138,6 +140,9 @@ def test_a_smaller_student_learns_from_its_teacher(root, finetuned):
     assert result["parameters"] < RunDirectory(finetuned).result["parameters"] / 2
     assert result["accuracy"] > 60
     assert RunDirectory(root / "student").spec().width == 0.03125
+    # Its recipe's settings, in which the teacher's architecture is given, serve to score it.
+    scores = tf_simclr.run(tiny.settings("evaluate", "", from_run=str(root / "student")), tiny.data())
+    assert 100 * scores["top1"] == pytest.approx(result["accuracy"])
 
 
 @pytest.mark.parametrize("alpha, reported", [(0.0, {"accuracy"}), (0.5, {"accuracy", "agreement"})])
@@ -229,6 +234,7 @@ def test_a_finished_run_is_not_repeated(finetuned, pretrained):
         ("pretrain", {"pretrain__batch_size": 97}, "batch of 2 to 96"),
         ("pretrain", {"from_run": "FINETUNED"}, "to be a run of pretrain, got .* a run of finetune"),
         ("pretrain", {"from_run": "PRETRAINED", "model__width": 0.5}, "--width must be that of"),
+        *((stage, {"from_run": "FINETUNED", "model__depth": 50}, "--depth must be that of .*, 10, got 50") for stage in TAKING_ALL),
         ("pretrain", {"from_run": "PRETRAINED", "run_dir": "PRETRAINED", "force": True}, "none of the runs that --from goes back to"),
         ("pipeline", {"from_run": "FINETUNED"}, "to be a run of pretrain, got .* a run of finetune"),
         ("pipeline", {"from_run": "PRETRAINED", "methods": "supervised"}, "none of --methods=supervised starts from --from="),

@@ -47,7 +47,7 @@ def open_model(config):
     if config.from_run and is_export(directory := shipped.locate(config.from_run)):
         return serve_export(directory)
     parent = setup.required_parent(config, ("pretrain", "finetune", "linear_eval", "distill"))
-    return serve_network(setup.load_network(parent), parent.facts()["class_names"])
+    return serve_network(setup.load_finished(parent, config), parent.facts()["class_names"])
 
 
 def open_images(config, data):

@@ -23,7 +23,7 @@ def run(config, data=None):
     parent = setup.required_parent(config, CLASSIFIERS)
     config = setup.with_data_of(config, parent)
     data = setup.find_data(config, data, parent)
-    network = setup.load_network(parent)
+    network = setup.load_finished(parent, config)
     setup.check_classes(setup.need_evaluation(data, config), parent)
     scores = score_network(network, data.evaluation, config.eval_batch_size)
     directory = setup.RunDirectory(config.run_dir).report if config.run_dir else parent.report

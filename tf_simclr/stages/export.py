@@ -25,7 +25,7 @@ def run(config, data=None):
         if config.from_run.startswith(shipped.PREFIX):
             raise UsageError(f"--stage=export needs --run_dir for a run that ships with the package, {config.from_run}, got none")
         lock.acquire(parent.path)
-    network, kinds, write_more = setup.load_network(parent), config.tflite_kinds, None
+    network, kinds, write_more = setup.load_finished(parent, config), config.tflite_kinds, None
     if kinds:
         need_classifier(network)
         lock.acquire(parent.path)  # its report gets a part

@@ -308,6 +308,17 @@ def load_network(run, precision="float32"):
     return network
 
 
+def load_finished(parent, config):
+    """`load_network` of the earlier run, for stages that train nothing.
+
+    Raises:
+      UsageError: see `spec_of`. Settings beside a student are its teacher's, as one recipe holds both, and decide nothing.
+    """
+    if not parent.config().student.is_another:
+        spec_of(parent, config)
+    return load_network(parent)
+
+
 def default_home(config):
     """The directory of a run that was given none: runs/DATASET/STAGE."""
     return pathlib.Path("runs") / config.data.dataset.replace(":", "_").replace("/", "_") / config.stage
