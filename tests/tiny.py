@@ -61,7 +61,7 @@ def data(labelled=True, train=96, evaluation=48):
     x, y = images(train, 0)
     if not labelled:
         return from_arrays(x)
-    return from_arrays(x, y, *images(evaluation, 1), class_names=CLASSES)
+    return from_arrays(x, y, *(images(evaluation, 1) if evaluation else ()), class_names=CLASSES)
 
 
 def settings(stage, run_dir, **changes):

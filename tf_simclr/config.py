@@ -43,7 +43,7 @@ class DataConfig:
     eval_data_dir: str = option("", "separate labelled evaluation data, of the same kind as --data_dir")
     eval_on: str = option(
         "auto",
-        "score on the test split, or on a stratified hold-out of the training split; auto: as --from did, else test",
+        "score on the test split, or on a stratified hold-out of the training split; auto: as --from did, if its data are used, else test",
         choices=("auto", "test", "holdout"),
     )
     image_feature: str = option("image/encoded", "feature of a TFRecord that holds the encoded image")
@@ -264,8 +264,8 @@ class Config:
     student: StudentConfig = dataclasses.field(default_factory=StudentConfig)
     embed: EmbedConfig = dataclasses.field(default_factory=EmbedConfig)
 
-    # Not a setting: which settings of the architecture `replace` was given (`model__depth`). Where a stage takes the architecture of an
-    # earlier run, a default that was given has to be that run's.
+    # Not a setting: which settings of the architecture and the data `replace` was given (`model__depth`). Where a stage takes them from
+    # an earlier run, a default that was given counts: as architecture it has to be that run's, as data it replaces what was there.
     given = frozenset()
 
     def __post_init__(self):
@@ -285,7 +285,7 @@ class Config:
             )
         check_architecture(self.model, self.model.backbone)
         check_architecture(self.student, self.student.backbone, "student_")
-        if self.finetune.selector > self.model.head_layers:
+        if not self.from_run and self.finetune.selector > self.model.head_layers:
             raise UsageError(f"finetune_selector must be at most head_layers={self.model.head_layers}, got {self.finetune.selector}")
         for setting, names, known in (("methods", self.method_names, METHODS), ("tflite", self.tflite_kinds, TFLITE_KINDS)):
             for name in names:
@@ -399,11 +399,14 @@ def used_settings(config):
     return settings
 
 
+_REMEMBERED = ("model__", "data__")
+
+
 def replace(config, **changes):
     """A changed copy. Keys are `field`, or `section.field` written `section__field`.
 
-    It remembers which settings of the architecture were given one by one, perhaps with their default: an earlier run must have them so. A
-    whole section (`model=ModelConfig()`) leaves its defaults to the earlier run again.
+    It remembers which settings of the architecture and the data were given one by one, perhaps with their default: they are not taken
+    from an earlier run. A whole section (`model=ModelConfig()`) leaves its defaults to the earlier run again.
 
     Raises UsageError for an unknown name.
     """
@@ -416,8 +419,8 @@ def replace(config, **changes):
         (nested.setdefault(section, {}) if section else top)[name] = value
     built = {name: dataclasses.replace(getattr(config, name), **values) for name, values in nested.items()}
     changed = dataclasses.replace(config, **top, **built)
-    before = frozenset() if "model" in top else config.given
-    object.__setattr__(changed, "given", before | {key for key in changes if key.startswith("model__")})
+    before = {key for key in config.given if key.partition("__")[0] not in top}
+    object.__setattr__(changed, "given", frozenset(before | {key for key in changes if key.startswith(_REMEMBERED)}))
     return changed
 
 

@@ -118,6 +118,16 @@ def write_quarantine(directory, bad):
     durable.attempt(lambda: durable.write_text(directory / "quarantine.csv", table.getvalue()), "quarantine.csv")
 
 
+def last_metrics(path):
+    """The last line of a metrics.jsonl, a dict, without half a line that a crash left; empty where there is none."""
+    for line in reversed(path.read_text().splitlines() if path.exists() else []):
+        try:
+            return json.loads(line)
+        except ValueError:
+            continue
+    return {}
+
+
 class RunDirectory:
     """Paths and metadata of one run.
 

@@ -172,6 +172,8 @@ def test_npz_of_grey_images_without_labels(tmp_path):
         ({"images": IMAGES[..., :2]}, "with C 1 or 3, got shape \\[12, 6, 5, 2\\]"),
         ({"images": IMAGES, "labels": LABELS[:3]}, "must be 12 whole numbers"),
         ({"images": IMAGES, "labels": LABELS / 2}, "whole numbers, one for each image, got float64"),
+        ({"images": IMAGES, "labels": LABELS + 20230000}, "must be numbers from 0 to 99,999, got 202300"),
+        ({"images": IMAGES, "labels": LABELS * 0, "class_names": [""]}, "must be text of one line, got ''"),
         ({"images": IMAGES, "labels": LABELS - 2}, "must be at least 0, or -1 .*, got -2"),
         ({"images": IMAGES, "labels": LABELS, "class_names": ["a", "b"]}, "below the number of class names, 2, got 2"),
         ({"images": np.array([{"a": 1}], object)}, "without Python objects"),

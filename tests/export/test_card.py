@@ -29,7 +29,15 @@ def finetuned(tmp_path):
     run = run_of(tmp_path / "second", "finetune", ["a_b", "c"], [3, 4], from_run=str(tmp_path / "first"), seed=7)
     run.report.mkdir()
     classes = [{"name": "a_b", "images": 50, "accuracy": 0.9}, {"name": "c", "images": 50, "accuracy": None}]
-    scores = {"images": 100, "top1": 0.9, "balanced_accuracy": 0.85, "ece": 0.125, "per_class": classes, "confusion": [[1]]}
+    scores = {
+        "images": 100,
+        "top1": 0.9,
+        "balanced_accuracy": 0.85,
+        "ece": 0.125,
+        "per_class": classes,
+        "split": "holdout",
+        "confusion": [[1]],
+    }
     (run.report / "evaluation.json").write_text(json.dumps(scores))
     return run
 
@@ -66,6 +74,7 @@ def test_a_person_reads(finetuned):
     text = card.to_markdown(written(card.describe(finetuned, Config())))
     assert "A classifier of 2 classes: ResNet-10, width 0.25, 1 layers of the projection head, 1,234 parameters" in text
     assert "| finetune |  | 96 | 2 | ffffffffffffffff |" in text and "seed 7" in text
+    assert "On a hold-out of the training images, 100 of them." in text  # as the report says, whatever the run was scored on before
     assert "90.00 (95 %: 82.56 to 94.48)" in text and "| a_b | 50 | 90.0 |" in text and "| c | 50 |  |" in text
     assert "Weights: not stated. Training data: not stated." in text and "| max_batch | 2,048 |" in text
     assert 'answer["class_name"]' in text

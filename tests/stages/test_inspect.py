@@ -5,11 +5,15 @@ import shlex
 
 import numpy as np
 import pytest
+import tiny
 from PIL import Image
 
 from tf_simclr.cli import main, parse
-from tf_simclr.config import ModelConfig
+from tf_simclr.config import Config, ModelConfig
+from tf_simclr.inspection import suggest
+from tf_simclr.inspection.report import commands
 from tf_simclr.inspection.suggest import free_memory, step_bytes, usual_size
+from tf_simclr.stages.inspect import held_out
 
 pytestmark = pytest.mark.usefixtures("short_resnet_throughout")
 RANDOM = np.random.default_rng(0)
@@ -66,7 +70,7 @@ def test_what_a_folder_holds_is_counted(folder, inspected):
 def test_the_report_says_what_to_do(inspected):
     out, result = inspected
     text = (out / "inspection.txt").read_text()
-    assert "more than --max_bad_fraction=1.00% are bad" in text and "up to --labels_per_class=21" in text
+    assert "more than --max_bad_fraction=1.00% are bad" in text and "up to --labels_per_class=18, the images of bad $y" in text
     assert "good $x has 2.0 times as many" in text and "3.png (labelled) is" in text and "will not start  an image stands in two" in text
     assert (out / "quarantine.csv").read_text().count("\n") == 2
     suggestion = result["suggestion"]
@@ -86,6 +90,25 @@ def test_the_suggested_commands_run(folder, inspected, tmp_path, monkeypatch):
     report = json.loads((tmp_path / "runs/folder/finetune/report/evaluation.json").read_text())
     # An eighth of each class is held out; the copy with two labels goes with its other half.
     assert [c["name"] for c in report["per_class"]] == ["bad $y", "good $x"] and 7 <= report["images"] <= 9
+
+
+def test_what_is_suggested_is_what_a_hold_out_leaves(monkeypatch):
+    """Of 36 images, 12 of each class; the settings that were given stay."""
+    config = parse(["--stage=inspect", "--data_dir=mine.npz", "--temperature=0.7", "--epochs=2"])
+    training, obstacle = held_out(tiny.data(train=36, evaluation=0), config)
+    monkeypatch.setattr(suggest, "measure", lambda *_: (1000.0, 10, ModelConfig(image_size=16)))
+    suggestion = suggest.suggest(training, config)
+    assert (len(training), obstacle, suggestion.batch_size) == (30, "", 16)
+    pretrain, finetune = commands(training, suggestion, config, holdout=True)
+    assert {"--eval_on=holdout", "--batch_size=16", "--temperature=0.7", "--epochs=2"} <= set(shlex.split(pretrain))
+    assert "--labels_per_class=10" in shlex.split(finetune)
+    assert not commands(training.take(np.arange(1)), suggestion, config, holdout=True), "a single image"
+
+
+def test_a_class_of_one_image_cannot_be_held_out():
+    data = tiny.data(train=4, evaluation=0)  # two images of a class, one of each of the others
+    training, obstacle = held_out(data, Config())
+    assert training is data.train and "eval_on=holdout needs at least 2 different images of every class, got 1 of class" in obstacle
 
 
 def test_a_preview_follows_the_settings(folder, tmp_path):

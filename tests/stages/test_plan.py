@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import tiny
 
@@ -66,6 +67,13 @@ def test_labels_in_use(limit, labels):
     assert Problem.of(stated(**{f"data__{name}": value for name, value in limit.items()})).labels == labels
 
 
+def test_images_without_a_label_are_planned_as_such():
+    images, labels = tiny.images(96, 0)
+    mixed = tf_simclr.from_arrays(images, np.where(np.arange(96) < 60, labels, -1))
+    assert Problem.of(tiny.settings("plan", "", data__labels_per_class=0), mixed).labels == 60
+    assert Problem.of(tiny.settings("plan", "", data__labels_per_class=30), mixed).labels == 60
+
+
 def test_a_step_is_three_times_forward_for_every_view_and_once_for_the_teacher(short_resnet):
     config = stated(methods="finetune,self_distill")
     pretrain, finetune, distill = (plan_training(t) for t in trainings(config, Problem.of(config)))
@@ -110,7 +118,7 @@ def test_the_command_prints_a_table_and_writes_it(tmp_path, capsys):
     assert [machine["name"] for machine in plan["accelerators"]] == list(ACCELERATORS)
     for name in ("pretrain", "self_distill", *ACCELERATORS, "50% of the peak in float32"):
         assert name in printed
-    assert plan["problem"] == {"images": 1281167, "labels": 12812, "classes": 1000, "size": 64, "channels": 3}
+    assert plan["problem"] == {"images": 1281167, "labels": 13000, "classes": 1000, "size": 64, "channels": 3}
 
 
 def test_data_at_hand_and_this_machine(tmp_path, short_resnet):

@@ -44,8 +44,15 @@ def test_a_resumed_run_is_the_same_run(tmp_path, monkeypatch):
     tf_simclr.run(broken, tiny.data())
     for a, b in zip(weights(tmp_path / "whole"), weights(tmp_path / "broken")):
         np.testing.assert_array_equal(a, b)
-    steps = [json.loads(line)["step"] for line in (tmp_path / "broken" / "metrics.jsonl").read_text().splitlines()]
-    assert steps == [21, 42, 63, 84]
+    lines = [json.loads(line) for line in (tmp_path / "broken" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [21, 42, 63, 84]
+    # The seconds are those of both processes, in the result as well; and a result that was lost is found again.
+    assert [line["seconds"] for line in lines] == sorted(line["seconds"] for line in lines)
+    result = RunDirectory(tmp_path / "broken").result
+    assert result["seconds"] > lines[-1]["seconds"]
+    (tmp_path / "broken" / "done.json").unlink()
+    again = tf_simclr.run(broken, tiny.data())
+    assert again.pop("seconds") > lines[-1]["seconds"] and again == {key: x for key, x in result.items() if key != "seconds"}
 
 
 @pytest.mark.smoke

@@ -236,6 +236,8 @@ def test_a_finished_run_is_not_repeated(finetuned, pretrained):
         ("pretrain", {"from_run": "PRETRAINED", "model__width": 0.5}, "--width must be that of"),
         *((stage, {"from_run": "FINETUNED", "model__depth": 50}, "--depth must be that of .*, 10, got 50") for stage in TAKING_ALL),
         ("pretrain", {"from_run": "PRETRAINED", "run_dir": "PRETRAINED", "force": True}, "none of the runs that --from goes back to"),
+        ("export", {"from_run": "FINETUNED", "run_dir": "/dev/null/export"}, "--run_dir must be a directory"),
+        ("pretrain", {"data__eval_on": "holdout"}, "evaluation images must be given or held out by eval_on=holdout, got both"),
         ("pipeline", {"from_run": "FINETUNED"}, "to be a run of pretrain, got .* a run of finetune"),
         ("pipeline", {"from_run": "PRETRAINED", "methods": "supervised"}, "none of --methods=supervised starts from --from="),
         ("pipeline", {"from_run": "PRETRAINED", "methods": "self_distill", "distill__selector": 4}, "--distill_selector must be at most 3"),

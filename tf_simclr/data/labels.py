@@ -27,7 +27,7 @@ def draw_labels(labels, class_names, config):
     if labels is None:
         raise UsageError("label subsets need labels, got images without labels")
     labelled, num_classes = np.flatnonzero(labels >= 0), len(class_names)
-    wanted = _count(len(labelled), num_classes, config)
+    wanted = count(len(labelled), num_classes, config)
     if wanted is None:
         return labelled
     if wanted < num_classes:
@@ -47,8 +47,8 @@ def draw_labels(labels, class_names, config):
     return chosen
 
 
-def _count(examples, num_classes, config):
-    """How many labels the settings ask for; None for all."""
+def count(examples, num_classes, config):
+    """How many labels the settings ask for, of so many labelled examples; None for all."""
     if config.labels_per_class:
         return config.labels_per_class * num_classes
     if config.num_labels:

@@ -25,6 +25,7 @@ _ENCODED = ("folder", "csv", "tfrecord")
 _FILES = {"npz": "file", "csv": "file"}  # what data_dir is, where it is no directory
 _DEFAULT = "fashion_mnist_8k"
 _TFDS = "tfds:"
+IN_MEMORY = "in_memory"  # what a run records of images that were given in Python
 
 
 def load_data(config):
@@ -130,6 +131,8 @@ def _read(config):
 def _reader(config, **choices):
     """The `read` function of the data set's source, once its name and its directories are plausible; `choices` are for encoded images."""
     name = name_of(config)
+    if name == IN_MEMORY:
+        raise UsageError("images must be given in Python again, as they were to the earlier run, got none; or name others, --dataset")
     named = name.startswith(_TFDS) and name != _TFDS
     if not named and name not in _READERS:
         near = difflib.get_close_matches(name, _READERS, n=1)

@@ -13,6 +13,7 @@ NO_LABEL = -1
 # What the header of an encoded image says: digest of its content (32 hexadecimal digits), sides in pixels, upright, channels (1 to 4)
 # as stored, format.
 FACTS = np.dtype([("digest", "S32"), ("height", "i4"), ("width", "i4"), ("channels", "i1"), ("format", "U5")])
+_UNNAMED = 100_000  # classes that numbers alone may mean; more of them are an error, such as dates for labels
 _NO_TEXT = ("Cc", "Cs", "Zl", "Zp")  # Unicode's categories: control characters, surrogates, line and paragraph separators
 
 
@@ -166,8 +167,8 @@ def checked_labels(labels, examples, class_names, what):
     """Labels as int64 and their class names as a tuple; (None, ()) without labels. Arguments and errors are those of `as_source`.
 
     A class name is any text of one line, however much it looks like a path, a command or a formula: nothing here takes it for one.
-    Refused are control characters and line breaks, which would forge lines of logs and tables, what is no Unicode (half a surrogate
-    pair), and a name twice.
+    Refused are no text at all, control characters and line breaks, which would forge lines of logs and tables, what is no Unicode (half
+    a surrogate pair), and a name twice.
     """
     if labels is None:
         return None, ()
@@ -180,11 +181,16 @@ def checked_labels(labels, examples, class_names, what):
         raise UsageError(f"labels of {what} must be at least 0, or {NO_LABEL} for an image without a label, got {labels.min()}")
     if labels.max() == NO_LABEL:
         return None, ()
-    names = tuple(map(str, class_names)) or tuple(str(i) for i in range(labels.max() + 1))
-    if labels.max() >= len(names):
+    classes = int(labels.max()) + 1
+    if not len(class_names) and classes > _UNNAMED:
+        raise UsageError(
+            f"labels of {what} without class names must be numbers from 0 to {_UNNAMED - 1:,}, got {classes - 1}; number the classes from 0"
+        )
+    names = tuple(map(str, class_names)) or tuple(map(str, range(classes)))
+    if classes > len(names):
         raise UsageError(f"labels of {what} must be below the number of class names, {len(names)}, got {labels.max()}")
     for name in names:
-        if any(unicodedata.category(character) in _NO_TEXT for character in name):
+        if not name or any(unicodedata.category(character) in _NO_TEXT for character in name):
             raise UsageError(f"class names of {what} must be text of one line, got {name[:60]!r}; rename that class")
     if len(set(names)) < len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])

@@ -11,7 +11,7 @@ from tf_simclr.run_directory import RunDirectory, read_object
 
 NOT_STATED = "not stated"
 _LEFT_OUT = ("stage", "from_run", "data_dir", "unlabeled_dir", "eval_data_dir")  # said elsewhere; where files lay is nobody else's business
-_SCORES = ("images", "top1", "top5", "balanced_accuracy", "ece", "per_class")
+_SCORES = ("images", "top1", "top5", "balanced_accuracy", "ece", "per_class", "split")
 
 _USE = """```python
 import tensorflow as tf
@@ -87,7 +87,7 @@ def _evaluation(run):
     scores = {key: value for key, value in read_object(path).items() if key in _SCORES}
     hits = round(scores["top1"] * scores["images"])
     interval = binomtest(hits, scores["images"]).proportion_ci(method="wilson")
-    return {**scores, "interval": [interval.low, interval.high], "split": run.config().data.eval_on}
+    return {**scores, "interval": [interval.low, interval.high]}
 
 
 def to_markdown(card):
@@ -148,7 +148,7 @@ def _scores(evaluation):
     classes = [
         [c["name"], f"{c['images']:,}", "" if c["accuracy"] is None else f"{100 * c['accuracy']:.1f}"] for c in evaluation["per_class"]
     ]
-    split = "a hold-out of the training images" if evaluation["split"] == "holdout" else "the evaluation images"
+    split = "a hold-out of the training images" if evaluation.get("split") == "holdout" else "the evaluation images"
     return [
         *("## Evaluation", "", f"On {split}, {evaluation['images']:,} of them.", ""),
         *table(["score", "%"], rows),

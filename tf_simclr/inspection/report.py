@@ -2,7 +2,10 @@
 
 import shlex
 
-from tf_simclr.config import DataConfig, ModelConfig
+import numpy as np
+
+from tf_simclr.config import DataConfig, ModelConfig, PretrainConfig
+from tf_simclr.data.load import IN_MEMORY
 from tf_simclr.option import options
 
 _LABELS_PER_CLASS = 10
@@ -12,7 +15,7 @@ _CHOSEN = ("labels_per_class", "num_labels", "label_fraction", "label_seed", "im
 _RULE = {"optimizer": "adamw", "learning_rate": 0.001, "lr_scaling": "none"}
 
 
-def describe(summary, suggestion, config, directory):
+def describe(summary, suggestion, config, directory, training, next_lines, obstacle):
     """The report as lines of text.
 
     Args:
@@ -20,6 +23,9 @@ def describe(summary, suggestion, config, directory):
       suggestion: a `Suggestion`.
       config: the `Config`, data filled in.
       directory: where pictures and lists are.
+      training: the `Source` that the next stages will train on.
+      next_lines: what `commands` returns.
+      obstacle: what fine-tuning will stop at, or "".
     """
     s, bad = summary, summary["bad"]
     everything = s["images"] + s["evaluation_images"] + bad["images"]
@@ -34,7 +40,7 @@ def describe(summary, suggestion, config, directory):
         *(("", f"{row['path']}: {row['reason']}") for row in bad["examples"]),
         *_classes(s),
         *_copies(s),
-        *_budget(s),
+        *_budget(training),
         *_suggested(s, suggestion),
         ("pictures", f"{directory}/images.png, {directory}/views.png"),
     ]
@@ -42,21 +48,32 @@ def describe(summary, suggestion, config, directory):
         rows.append(("will not start", f"more than --max_bad_fraction={config.data.max_bad_fraction:.2%} are bad: mend or remove them"))
     if s["overlap"] and not config.data.allow_overlap:
         rows.append(("will not start", "an image stands in two sets: remove it from one, or say --allow_overlap"))
+    if obstacle:
+        rows.append(("will not start", f"fine-tuning: {obstacle}"))
     lines = [f"{name:16}{words}" for name, words in rows]
-    return [*lines, "", "Next:", *(f"  {line}" for line in commands(summary, suggestion, config))]
+    return [*lines, *(["", "Next:", *(f"  {line}" for line in next_lines)] if next_lines else [])]
 
 
-def commands(summary, suggestion, config):
-    """The commands to run next, as shell lines."""
+def commands(training, suggestion, config, holdout):
+    """The commands to run next, as shell lines; none where there are no two images, or where the command line cannot name them.
+
+    Args:
+      training: the `Source` that they will train on.
+      suggestion: a `Suggestion` for it.
+      config: the `Config`, data filled in.
+      holdout: whether it is what a hold-out leaves.
+    """
+    if len(training) < 2 or config.data.dataset == IN_MEMORY:
+        return []
     home = f"runs/{config.data.dataset.replace(':', '_').replace('/', '_')}"
     data = _given(config.data, DataConfig)
     model = _given(config.model, ModelConfig) | {"image_size": suggestion.image_size}
-    chosen = {"batch_size": suggestion.batch_size, "epochs": suggestion.epochs, **_RULE}
-    if summary["classes"] and not summary["evaluation_images"]:
+    chosen = {"batch_size": suggestion.batch_size, "epochs": suggestion.epochs, **_RULE} | _given(config.pretrain, PretrainConfig)
+    if holdout:
         data |= {"eval_on": "holdout"}  # from the first stage on, so that no stage sees the images that are scored
     lines = [_line(stage="pretrain", **data, **model, **chosen, run_dir=f"{home}/pretrain")]
-    if summary["classes"]:
-        few = min(_LABELS_PER_CLASS, *(c["images"] for c in summary["classes"]))
+    if training.labels is not None:
+        few = min(_LABELS_PER_CLASS, *_images_by_class(training).values())
         fine = {"batch_size": 64, "steps": 600, **_RULE, "run_dir": f"{home}/finetune"}
         lines.append(_line(stage="finetune", **{"from": f"{home}/pretrain"}, labels_per_class=few, **fine))
     return lines
@@ -109,10 +126,15 @@ def _copies(s):
         yield ("", f"{name} ({one}) is {other_name} ({other})")
 
 
-def _budget(s):
-    if not s["classes"]:
+def _images_by_class(source):
+    counts = np.bincount(source.labels[source.labels >= 0], minlength=len(source.class_names))
+    return dict(zip(source.class_names, map(int, counts)))
+
+
+def _budget(training):
+    if training.labels is None:
         return
-    counts = {c["name"]: c["images"] for c in s["classes"]}
+    counts = _images_by_class(training)
     least, most = min(counts, key=counts.get), max(counts, key=counts.get)
     yield ("label budget", f"up to --labels_per_class={counts[least]:,}, the images of {least}")
     if counts[most] > 1.5 * counts[least]:

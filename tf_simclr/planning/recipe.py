@@ -2,8 +2,11 @@
 
 import dataclasses
 
+import numpy as np
+
 from tf_simclr import shipped
 from tf_simclr.config import FitConfig, ModelConfig
+from tf_simclr.data.labels import count as label_count
 from tf_simclr.errors import UsageError
 from tf_simclr.run_directory import RunDirectory
 from tf_simclr.stages import setup
@@ -49,23 +52,20 @@ class Problem:
           UsageError: the shape is stated without an image size; see also `load_data`.
         """
         parent = setup.parent_of(config, ("pretrain",))
-        model = parent.spec() if parent else config.model
+        model, source = parent.spec() if parent else config.model, None
         if data is None and config.images:
             if not model.image_size:
                 raise UsageError("--images, which states data instead of reading them, needs --image_size, got none; give it as well")
             images, classes, size, channels = config.images, config.classes, model.image_size, model.channels or 3
         else:
-            source = setup.find_data(setup.with_data_of(config, parent), data).train
+            source = setup.find_data(setup.with_data_of(config, parent, data), data).train
             images, size, channels = len(source), source.size, source.channels
             classes = 0 if source.labels is None else len(source.class_names)
-        limits = config.data
-        labels = images if classes else 0
-        if limits.labels_per_class:
-            labels = min(labels, limits.labels_per_class * classes)
-        elif limits.num_labels:
-            labels = min(labels, limits.num_labels)
-        elif limits.label_fraction:
-            labels = round(labels * limits.label_fraction)
+        labels = 0
+        if classes:
+            labelled = images if source is None else int(np.sum(source.labels >= 0))
+            wanted = label_count(labelled, classes, config.data)
+            labels = labelled if wanted is None else min(labelled, wanted)
         return cls(images, labels, classes, size, channels)
 
 

@@ -62,9 +62,9 @@ def open_images(config, data):
     return load_images(config.data)
 
 
-def open_directory(config):
+def open_directory(config, data):
     """The directory that a stage writes into, with this process as its writer: `--run_dir`, or runs/DATASET/STAGE."""
-    directory = pathlib.Path(config.run_dir or setup.default_home(setup.with_data_of(config, None)))
+    directory = pathlib.Path(config.run_dir or setup.default_home(setup.with_data_of(config, None, data)))
     make_directory(directory)
     lock.acquire(directory)
     return directory

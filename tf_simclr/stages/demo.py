@@ -79,7 +79,7 @@ def _images(config, given, parent):
     if not asked and parent is None:
         return None
     try:
-        return setup.find_data(setup.with_data_of(config, parent), given).train
+        return setup.find_data(setup.with_data_of(config, parent, given), given).train
     except UsageError as error:
         if asked:
             raise

@@ -29,7 +29,7 @@ def run(config, data=None):
     """
     clock = setup.Clock()
     parent = setup.required_parent(config, TEACHERS)
-    config = setup.with_data_of(config, parent)
+    config = setup.with_data_of(config, parent, data)
     data = setup.find_data(config, data, parent)
     teacher_spec, facts = setup.spec_of(parent, config), parent.facts()
     fit = config.student if config.student.is_another else config.distill
@@ -50,7 +50,7 @@ def run(config, data=None):
     strategy = replicas.make_strategy(config)
     setup.check_batch(fit, strategy.num_replicas_in_sync)
     run = setup.open_run(config, data, spec, selector, names, labelled, parent)
-    if (result := setup.finished(run)) is not None:
+    if (result := setup.finished(run, clock)) is not None:
         return result
     with strategy.scope():
         teacher = setup.load_network(parent, config.precision)

@@ -36,7 +36,7 @@ def run(config, data=None):
     model, name = open_model(config), layer(config.embed.selector)
     if config.embed.selector > model.layers:
         raise UsageError(f"--selector must be at most {model.layers}, the head layers of {config.from_run}, got {config.embed.selector}")
-    source, directory = open_images(config, data), open_directory(config)
+    source, directory = open_images(config, data), open_directory(config, data)
     path, clock, status, kept = directory / FILE, setup.Clock(), [], []
     drawn = np.zeros(len(source), bool)
     drawn[np.random.default_rng(config.seed).permutation(len(source))[:AMONG]] = True

@@ -21,11 +21,11 @@ def run(config, data=None):
       dict of scores, see `evaluation.metrics.score`.
     """
     parent = setup.required_parent(config, CLASSIFIERS)
-    config = setup.with_data_of(config, parent)
+    config = setup.with_data_of(config, parent, data)
     data = setup.find_data(config, data, parent)
     network = setup.load_finished(parent, config)
     setup.check_classes(setup.need_evaluation(data, config), parent)
-    scores = score_network(network, data.evaluation, config.eval_batch_size)
+    scores = score_network(network, data.evaluation, config)
     directory = setup.RunDirectory(config.run_dir).report if config.run_dir else parent.report
     make_directory(directory)
     lock.acquire(directory.parent)
@@ -34,10 +34,10 @@ def run(config, data=None):
     return scores
 
 
-def score_network(network, source, batch_size):
-    """Scores of a classifier on a labelled source, see `evaluation.metrics.score`."""
-    logits = extract(network, plain_batches(source, spec=network.spec, batch_size=batch_size))["logits"]
-    return score(softmax(logits, axis=1), source.labels, source.class_names)
+def score_network(network, source, config):
+    """Scores of a classifier on evaluation images, see `evaluation.metrics.score`; and split, what they are: test or holdout."""
+    logits = extract(network, plain_batches(source, spec=network.spec, batch_size=config.eval_batch_size))["logits"]
+    return {**score(softmax(logits, axis=1), source.labels, source.class_names), "split": config.data.eval_on}
 
 
 def finish_classifier(network, data, config, run, clock, labels, **facts):
@@ -51,7 +51,7 @@ def finish_classifier(network, data, config, run, clock, labels, **facts):
         # What many workers trained has variables that are read by all of them together; only this one is here. And what was trained in
         # another precision is used in float32 by all that comes after.
         alone = network if run.alone and network.compute_dtype == "float32" else setup.load_network(run)
-        scores = score_network(alone, data.evaluation, config.eval_batch_size)
+        scores = score_network(alone, data.evaluation, config)
         write_report(run.report, scores, f"{config.stage}: {run.path}")
         logging.info("%.2f %% of %d images right; report in %s", 100 * scores["top1"], scores["images"], run.report)
         parameters = sum(int(v.shape.num_elements()) for v in network.variables)

@@ -1,6 +1,7 @@
 """Writes a run's network as a SavedModel that works without this package."""
 
 import functools
+import pathlib
 
 from absl import logging
 
@@ -10,6 +11,7 @@ from tf_simclr.export.card import describe
 from tf_simclr.export.reading import Limits
 from tf_simclr.export.saved_model import export_network, usage_line
 from tf_simclr.export.tflite import choose_images, format_rows, need_classifier, report_tflite, write_tflite
+from tf_simclr.run_directory import make_directory
 from tf_simclr.stages import setup
 
 
@@ -21,6 +23,7 @@ def run(config, data=None):
     """
     parent = setup.required_parent(config, ("pretrain", "finetune", "linear_eval", "distill"))
     directory = config.run_dir or str(parent.export)
+    make_directory(pathlib.Path(directory).parent)
     if not config.run_dir:
         if config.from_run.startswith(shipped.PREFIX):
             raise UsageError(f"--stage=export needs --run_dir for a run that ships with the package, {config.from_run}, got none")
@@ -29,7 +32,7 @@ def run(config, data=None):
     if kinds:
         need_classifier(network)
         lock.acquire(parent.path)  # its report gets a part
-        data = setup.find_data(setup.with_data_of(config, parent), data, parent)
+        data = setup.find_data(setup.with_data_of(config, parent, data), data, parent)
         calibration, scored = choose_images(data, network.spec, config.seed)
         if scored.labels is not None:
             setup.check_classes(scored, parent)

@@ -16,7 +16,7 @@ def run(config, data=None):
     """
     clock = setup.Clock()
     parent = setup.parent_of(config, ("pretrain",))
-    config = setup.with_data_of(config, parent)
+    config = setup.with_data_of(config, parent, data)
     data = setup.find_data(config, data, parent)
     setup.need_labels(data.train, config)
     setup.need_evaluation(data, config)
@@ -27,7 +27,7 @@ def run(config, data=None):
     setup.check_batch(fit, strategy.num_replicas_in_sync)
     labelled = draw_labels(data.train.labels, data.train.class_names, config.data)
     run = setup.open_run(config, data, spec, fit.selector, data.train.class_names, labelled, parent)
-    if (result := setup.finished(run)) is not None:
+    if (result := setup.finished(run, clock)) is not None:
         return result
     source = data.train.take(labelled)
     with strategy.scope():

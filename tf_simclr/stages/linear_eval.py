@@ -22,7 +22,7 @@ def run(config, data=None):
     """
     clock = setup.Clock()
     parent = setup.required_parent(config, ("pretrain",))
-    config = setup.with_data_of(config, parent)
+    config = setup.with_data_of(config, parent, data)
     data = setup.find_data(config, data, parent)
     setup.need_labels(data.train, config)
     setup.need_evaluation(data, config)
@@ -30,7 +30,7 @@ def run(config, data=None):
     setup.check_selector(settings.selector, spec)
     labelled = draw_labels(data.train.labels, data.train.class_names, config.data)
     run = setup.open_run(config, data, spec, settings.selector, data.train.class_names, labelled, parent)
-    if (result := setup.finished(run)) is not None:
+    if (result := setup.finished(run, clock)) is not None:
         return result
     source = data.train.take(labelled)
     network = setup.build_network(spec, settings.selector, len(source.class_names), config.seed)

@@ -44,7 +44,7 @@ def run(config, data=None):
     """
     clock = setup.Clock()
     parent = setup.parent_of(config, ("pretrain",))
-    config = setup.with_data_of(config, parent)
+    config = setup.with_data_of(config, parent, data)
     data = setup.find_data(config, data, parent)
     spec, plan = setup.architecture(config, data.train, parent), _plan(config)
     _check(config, data, spec, plan)

@@ -39,7 +39,7 @@ def run(config, data=None):
         "accelerators": machines,
     }
     parent = None if config.images else setup.parent_of(config)
-    directory = pathlib.Path(config.run_dir or setup.default_home(setup.with_data_of(config, parent)))
+    directory = pathlib.Path(config.run_dir or setup.default_home(setup.with_data_of(config, parent, data)))
     make_directory(directory)
     durable.write_json(directory / "plan.json", result)
     print(f"{training_table(rows)}\n\n{accelerator_table(machines)}")

@@ -31,7 +31,7 @@ def run(config, data=None):
         raise UsageError(
             f"--stage=predict needs --from with a classifier, got {config.from_run}, which has none; fine-tune it, or use --stage=embed"
         )
-    source, directory = open_images(config, data), open_directory(config)
+    source, directory = open_images(config, data), open_directory(config, data)
     path, clock = directory / FILE, setup.Clock()
     classes = collections.Counter()
     with durable.replacing(path) as file:

@@ -19,14 +19,14 @@ def run(config, data=None):
     """
     clock = setup.Clock()
     parent = setup.parent_of(config, ("pretrain",))
-    config = setup.with_data_of(config, parent)
+    config = setup.with_data_of(config, parent, data)
     data = setup.find_data(config, data, parent)
     fit, spec = config.pretrain, setup.architecture(config, data.train, parent, new_head=True)
     strategy = replicas.make_strategy(config)
     setup.check_batch(fit, strategy.num_replicas_in_sync, len(data.train))
     setup.check_micro_batch(fit, strategy.num_replicas_in_sync)
     run = setup.open_run(config, data, spec, spec.head_layers, parent=parent)
-    if (result := setup.finished(run)) is not None:
+    if (result := setup.finished(run, clock)) is not None:
         return result
     unlabelled = data.train.without_labels()
     duration = Duration.of(fit, len(unlabelled))

@@ -15,7 +15,7 @@ def run(config, data=None):
     Returns:
       dict: picture, its path.
     """
-    config = setup.with_data_of(config, None)
+    config = setup.with_data_of(config, None, data)
     data = setup.find_data(config, data)
     directory = pathlib.Path(config.run_dir or setup.default_home(config))
     make_directory(directory)

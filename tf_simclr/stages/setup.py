@@ -15,21 +15,23 @@ from absl import logging
 import tf_simclr
 from tf_simclr import shipped
 from tf_simclr.combinations import RESNET, check_architecture
-from tf_simclr.config import DataConfig, ModelConfig, replace
+from tf_simclr.config import STUDENT, DataConfig, ModelConfig, replace
 from tf_simclr.data import load_data
-from tf_simclr.data.load import brief, name_of
+from tf_simclr.data.holdout import hold_out
+from tf_simclr.data.load import IN_MEMORY, brief, name_of
 from tf_simclr.data.pipeline import training_batches
 from tf_simclr.errors import UsageError
 from tf_simclr.models.backbones import check_backbone
 from tf_simclr.models.network import Network
 from tf_simclr.models.resnet import stem_for
 from tf_simclr.option import options
-from tf_simclr.run_directory import RunDirectory, write_quarantine
+from tf_simclr.run_directory import RunDirectory, last_metrics, write_quarantine
 from tf_simclr.stages import replicas
 from tf_simclr.training.checkpoints import restore_network
 
-_WHERE_FROM = ("dataset", "data_dir", "unlabeled_dir", "eval_data_dir", "eval_on", "holdout_fraction", "image_feature", "label_feature")
+_EVALUATION = ("eval_on", "holdout_fraction")
 _LIMITS = ("max_pixels", "max_bytes", "max_bad_fraction", "allow_overlap")  # they decide which images there may be
+_INHERITED = ("dataset", "data_dir", "unlabeled_dir", "eval_data_dir", "image_feature", "label_feature", *_EVALUATION, *_LIMITS)
 
 
 def parent_of(config, stages=()):
@@ -60,24 +62,35 @@ def required_parent(config, stages):
     return parent_of(config, stages)
 
 
-def with_data_of(config, parent):
+def with_data_of(config, parent, given=None):
     """The settings with the data of the earlier run filled in where none are given.
 
     1. `--dataset` or `--data_dir` given: nothing is taken over.
-    2. else, with an earlier run: its data set, directories and evaluation split, and its limits on images where none are given.
-    3. else the bundled data set; evaluation on the test split.
+    2. else, `Data` given in Python: they are recorded as such, and only whether and how much is held out is taken over.
+    3. else, with an earlier run: its data set, directories, evaluation split and limits on images, each where it is not given. One of
+       `--eval_data_dir` and `--eval_on=holdout` takes the place of the other.
+    4. else the bundled data set; evaluation on the test split.
     """
     data, changes = config.data, {}
-    if not data.dataset and not data.data_dir and parent is not None:
-        theirs = parent.config().data
-        changes = {name: getattr(theirs, name) for name in _WHERE_FROM}
-        for name in ("unlabeled_dir", "eval_data_dir"):
-            if getattr(data, name):
-                changes[name] = getattr(data, name)
-        if data.eval_on != "auto":
-            changes["eval_on"] = data.eval_on
-        changes |= {name: getattr(theirs, name) for name in _LIMITS if getattr(data, name) == getattr(DataConfig, name)}
-    elif not data.dataset:
+    theirs = DataConfig() if parent is None else parent.config().data
+    own = {name for name in _INHERITED if f"data__{name}" in config.given or getattr(data, name) != getattr(DataConfig, name)}
+    if data.eval_on == "auto":
+        own.discard("eval_on")
+    if data.dataset or data.data_dir:
+        changes["dataset"] = name_of(data)
+    elif given is not None:
+        if data.eval_on == "holdout" and given.evaluation is not None:
+            raise UsageError("evaluation images must be given or held out by eval_on=holdout, got both; drop one")
+        changes = {name: getattr(theirs, name) for name in _EVALUATION if name not in own and given.evaluation is None}
+        changes["dataset"] = IN_MEMORY
+    elif parent is not None:
+        own -= {"dataset", "data_dir"}  # empty, if they are given
+        changes = {name: getattr(theirs, name) for name in _INHERITED if name not in own}
+        if data.eval_data_dir and "eval_on" not in own:
+            changes["eval_on"] = "test"
+        if data.eval_on == "holdout" and "eval_data_dir" not in own:
+            changes["eval_data_dir"] = ""
+    else:
         changes["dataset"] = name_of(data)
     if changes.get("eval_on", data.eval_on) == "auto":
         changes["eval_on"] = "test"
@@ -89,13 +102,16 @@ def find_data(config, given, parent=None):
 
     Args:
       config: the `Config`.
-      given: a `Data`, or None.
+      given: a `Data`, or None. With `eval_on=holdout` a part of its training images is held out, unless it has others.
       parent: the `RunDirectory` of the earlier stage, or None.
 
     Raises:
-      UsageError: see `load_data`; or a separate evaluation set (`--eval_data_dir`) with images that an earlier stage was trained on.
+      UsageError: see `load_data` and `hold_out`; or a separate evaluation set (`--eval_data_dir`) with images that an earlier stage was
+        trained on.
     """
     data = load_data(config.data) if given is None else given
+    if config.data.eval_on == "holdout" and data.evaluation is None:
+        data = hold_out(data.train, config.data.holdout_fraction)
     if parent is not None and data.evaluation is not None:
         _check_ancestors(parent, data, config.data)
     return data
@@ -154,21 +170,24 @@ _HEAD = ("head_layers", "head_width", "head_dim")
 _OPEN = {"backbone_size": 0, "stem": "auto", "image_size": 0, "channels": 0, "head_width": 0}  # which leave it to the run, or to the data
 
 
-def spec_of(parent, config, new_head=False):
+def spec_of(parent, config, new_head=False, but=()):
     """The earlier run's architecture; with `new_head`, an encoder that was imported without a projection head has that of the settings.
+
+    Settings named in `but` decide nothing.
 
     Raises:
       UsageError: a model setting was given that differs from it, or its backbone is not known in this process.
     """
     spec = parent.spec()
     check_backbone(spec)
-    check_architecture(config.model, spec.backbone)
+    if not but:
+        check_architecture(config.model, spec.backbone)
     if new_head and not spec.head_layers:
         spec = dataclasses.replace(spec, **{name: getattr(config.model, name) for name in _HEAD})
     for field in options(ModelConfig):
         asked, theirs = getattr(config.model, field.name), getattr(spec, field.name)
         silent = asked == field.default and f"model__{field.name}" not in config.given
-        if asked != theirs and not silent and asked != _OPEN.get(field.name):
+        if asked != theirs and not silent and asked != _OPEN.get(field.name) and field.name not in but:
             raise UsageError(
                 f"--{field.name} must be that of {parent.path}, {theirs}, got {asked}; leave --{field.name} out, or pretrain with it"
             )
@@ -312,10 +331,10 @@ def load_finished(parent, config):
     """`load_network` of the earlier run, for stages that train nothing.
 
     Raises:
-      UsageError: see `spec_of`. Settings beside a student are its teacher's, as one recipe holds both, and decide nothing.
+      UsageError: see `spec_of`. What makes a student another architecture is its teacher's in the settings, as one recipe holds both.
     """
-    if not parent.config().student.is_another:
-        spec_of(parent, config)
+    of_teacher = (*STUDENT, *RESNET) if parent.config().student.is_another else ()
+    spec_of(parent, config, but=of_teacher)
     return load_network(parent)
 
 
@@ -371,10 +390,12 @@ def open_run(config, data, spec, selector, class_names=(), label_indices=None, p
     return run
 
 
-def finished(run):
-    """The result of a run that needs no more work, or None."""
+def finished(run, clock=None):
+    """The result of a run that needs no more work, or None: then the clock goes on from what earlier processes trained of it."""
     if run.result is not None:
         logging.info("%s is finished already: its result is returned; give another --run_dir to run again", run.path)
+    elif clock is not None:
+        clock.add(last_metrics(run.metrics).get("seconds", 0.0))
     return run.result
 
 
@@ -392,10 +413,13 @@ def conclude(run, make_result):
 
 
 class Clock:
-    """Seconds since it was made."""
+    """Seconds since it was made, and those that were added."""
 
     def __init__(self):
         self._start = time.perf_counter()
+
+    def add(self, seconds):
+        self._start -= seconds
 
     def seconds(self):
         return time.perf_counter() - self._start

@@ -8,6 +8,7 @@ import tensorflow as tf
 from absl import logging
 
 from tf_simclr import durable, interruption
+from tf_simclr.run_directory import last_metrics
 
 
 class Throughput(tf.keras.callbacks.Callback):
@@ -56,14 +57,15 @@ class Probe(tf.keras.callbacks.Callback):
 
 
 class MetricLines(tf.keras.callbacks.Callback):
-    """Appends one JSON line per epoch: epoch, step, seconds since the start of this process' training, and the logs.
+    """Appends one JSON line per epoch: epoch, step, seconds of training, and the logs.
 
-    Lines past the step a run resumes from, and half a line that a crash left, are dropped first: every epoch stands there once.
+    The seconds are those of all processes that worked on the run, each up to its last line. Lines past the step a run resumes from, and
+    half a line that a crash left, are dropped first: every epoch stands there once.
     """
 
     def __init__(self, path, first_step):
         super().__init__()
-        self._path, self._start = path, time.perf_counter()
+        self._path, self._start = path, time.perf_counter() - last_metrics(path).get("seconds", 0.0)
         if path.exists():
             lines = [line for line in path.read_text().splitlines() if _step_of(line) <= first_step]
             durable.attempt(lambda: durable.write_text(path, "".join(line + "\n" for line in lines)), path.name)

@@ -10,6 +10,7 @@ from tf_simclr import interruption
 from tf_simclr.data.pipeline import Share
 from tf_simclr.errors import Interrupted, NotFiniteError
 from tf_simclr.optimizers.build import build
+from tf_simclr.run_directory import last_metrics
 from tf_simclr.training import callbacks as told
 from tf_simclr.training.checkpoints import Checkpoints
 from tf_simclr.training.models import NOT_FINITE
@@ -52,7 +53,7 @@ def train(model, fit, duration, make_batches, sources, run, config, extra_callba
       extra_callbacks: further Keras callbacks; they run before the metrics are written.
 
     Returns:
-      dict of floats, the metrics of the last report; empty when there was nothing left to train.
+      dict of floats, the metrics of the last report, by an earlier process where nothing was left to train.
 
     Raises:
       Interrupted: a signal came; the last whole step is saved, unless there are other workers.
@@ -72,7 +73,9 @@ def train(model, fit, duration, make_batches, sources, run, config, extra_callba
         callbacks += [told.MetricLines(run.metrics, start), tf.keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False)]
     callbacks += [told.StopAtNaN(), saver]
     try:
-        return _fit(model, duration, start, make_batches, callbacks, verbose=int(run.writes))
+        if start < duration.total:
+            return _fit(model, duration, start, make_batches, callbacks, verbose=int(run.writes))
+        return {name: value for name, value in last_metrics(run.metrics).items() if name not in ("epoch", "step", "seconds")}
     except Interrupted as signal:
         interruption.forget()
         where = f"{signal} at step {saver.step} of {duration.total}"
