@@ -95,7 +95,7 @@ def test_a_pretrained_model_becomes_a_run_to_fine_tune_and_export(tmp_path):
     settings = {"from_run": str(tmp_path / "run"), "finetune__steps": 2, "finetune__batch_size": 8}
     result = tf_simclr.run(settings_of("finetune", tmp_path / "finetune", **settings), data)
     assert 0 <= result["accuracy"] <= 100 and RunDirectory(tmp_path / "finetune").spec().width == 0.0625
-    tf_simclr.run(tiny.settings("export", "", from_run=str(tmp_path / "run")))
+    tf_simclr.run(settings_of("export", "", from_run=str(tmp_path / "run")))
     images = tf.constant(data.train.images[:2] / 255, tf.float32)
     served = tf.saved_model.load(str(tmp_path / "run" / "export")).signatures["serving_default"](images)
     for layer, expected in enumerate(plain_features(named, images, 10, False, "cifar")):

@@ -122,6 +122,8 @@ def test_a_stop_leaves_no_table_or_the_old_one(classifier, tmp_path, monkeypatch
         ([], "needs images, --data_dir or --dataset"),
         (["--data_dir={tmp}"], "where none is"),
         (["--data_dir={tmp}/no*.png"], "where none is"),
+        (["--data_dir={tmp}", "--depth=50"], "--depth must be that of"),
+        (["--data_dir={tmp}", "--image_size=64"], "--image_size must be that of"),
         (["--data_dir={tmp}", "--from=pretrained:fashion_mnist"], "needs --from with a classifier, got pretrained:fashion_mnist"),
     ],
 )

@@ -60,7 +60,7 @@ def test_a_method_that_starts_from_it_needs_no_pretraining(tmp_path):
     card = read_card(tmp_path / "export")
     pretraining, finetuning = card["history"]
     assert (pretraining["stage"], finetuning["stage"], pretraining["data"]["images"]) == ("pretrain", "finetune", 60_000)
-    given = {"dataset": "fashion_mnist_8k", "eval_on": "test", "labels_per_class": 2}
+    given = {"dataset": "in_memory", "eval_on": "test", "labels_per_class": 2}
     assert finetuning["settings"] == {"data": given, "finetune": {"steps": 2, "batch_size": 20}}
     assert pretraining["settings"]["data"] == {"dataset": "idx", "eval_on": "test"}, "labels decide nothing there"
     low, high = card["evaluation"]["interval"]

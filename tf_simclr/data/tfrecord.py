@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import os
+import re
 
 import numpy as np
 import tensorflow as tf
@@ -13,14 +14,15 @@ from tf_simclr.data.table import class_names_of
 from tf_simclr.errors import UsageError
 
 CLASSES = "classes.txt"
-_TESTS = ("test", "val")
+# Words of a shard's name, between others or numbers, by which it is of a split; the latest shards of an oval are of none.
+_TRAINING, *_TESTS = (re.compile(rf"(?<![a-z])({word})(?![a-z])") for word in ("train(ing|set)?", "test(ing|set)?", "val(id|idation)?"))
 _THREADS = 16
 
 
 def read(location, split, class_names=(), *, limits, check=True):
     """One split of a set of shards; images stay in their files, are read by position and decoded when they are used.
 
-    Where the name of a shard holds train, test or val, it belongs to that split (train before test before val); without such names,
+    Where the name of a shard holds the word train, test or val, it is of that split (train before test before val); without such names,
     all are for training. Every record is a `tf.train.Example`; the label is a whole number or the name of a class, and a record
     without that feature, or of number -1, is an unlabelled image. Classes are the lines of `classes.txt` beside the shards, numbered
     from 0; without it, the labels that occur, sorted: numbers by value, names as text. All shards are scanned once, in parallel.
@@ -74,11 +76,11 @@ def _is_shard(name):
 
 def _of_split(shards, split):
     def holding(word, among):
-        return [shard for shard in among if word in os.path.basename(shard)]
+        return [shard for shard in among if word.search(os.path.basename(shard).lower())]
 
     if split == "all":
         return shards
-    training = holding("train", shards)
+    training = holding(_TRAINING, shards)
     others = [shard for shard in shards if shard not in training]
     tests = [holding(word, others) for word in _TESTS]
     if split == "test":

@@ -45,7 +45,9 @@ class Answers:
 def open_model(config):
     """The `Served` of what `--from` names: an export, or a finished run."""
     if config.from_run and is_export(directory := shipped.locate(config.from_run)):
-        return serve_export(directory)
+        served = serve_export(directory)
+        setup.check_export(config, directory)
+        return served
     parent = setup.required_parent(config, ("pretrain", "finetune", "linear_eval", "distill"))
     return serve_network(setup.load_finished(parent, config), parent.facts()["class_names"])
 

@@ -31,6 +31,7 @@ def run(config, data=None):
     from tf_simclr.demo.model import Model
 
     directory, parent = _find_export(config)
+    setup.check_export(config, directory)
     with _listen(app.HOST, config.port) as listening:  # first, since what follows may take a while
         model = Model(directory, _images(config, data, parent), config.seed, config.eval_batch_size)
         settings = uvicorn.Config(

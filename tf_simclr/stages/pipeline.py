@@ -61,7 +61,8 @@ def run(config, data=None):
     def make_result():
         write_comparison(run.report, rows)
         method, seed = _exported(config)
-        exporting = replace(config, stage="export", from_run=str(_home(run.path, method, seed)), run_dir=str(run.export))
+        start = str(_home(run.path, method, seed))
+        exporting = replace(config, stage="export", from_run=start, run_dir=str(run.export), model=ModelConfig())  # whichever it has
         stages.run(exporting, data)
         return {"rows": rows, "export": str(run.export), "seconds": clock.seconds()}
 

@@ -15,12 +15,13 @@ from absl import logging
 import tf_simclr
 from tf_simclr import shipped
 from tf_simclr.combinations import RESNET, check_architecture
-from tf_simclr.config import STUDENT, DataConfig, ModelConfig, replace
+from tf_simclr.config import STUDENT, DataConfig, ModelConfig, from_dict, replace
 from tf_simclr.data import load_data
 from tf_simclr.data.holdout import hold_out
 from tf_simclr.data.load import IN_MEMORY, brief, name_of
 from tf_simclr.data.pipeline import training_batches
 from tf_simclr.errors import UsageError
+from tf_simclr.export.load import read_card
 from tf_simclr.models.backbones import check_backbone
 from tf_simclr.models.network import Network
 from tf_simclr.models.resnet import stem_for
@@ -184,14 +185,21 @@ def spec_of(parent, config, new_head=False, but=()):
         check_architecture(config.model, spec.backbone)
     if new_head and not spec.head_layers:
         spec = dataclasses.replace(spec, **{name: getattr(config.model, name) for name in _HEAD})
+    _check_same(config, spec, parent.path, but)
+    return spec
+
+
+def check_export(config, directory):
+    """Raises UsageError where a model setting was given that differs from that of an export."""
+    _check_same(config, from_dict(ModelConfig, read_card(directory)["architecture"]), directory)
+
+
+def _check_same(config, spec, where, but=()):
     for field in options(ModelConfig):
         asked, theirs = getattr(config.model, field.name), getattr(spec, field.name)
         silent = asked == field.default and f"model__{field.name}" not in config.given
         if asked != theirs and not silent and asked != _OPEN.get(field.name) and field.name not in but:
-            raise UsageError(
-                f"--{field.name} must be that of {parent.path}, {theirs}, got {asked}; leave --{field.name} out, or pretrain with it"
-            )
-    return spec
+            raise UsageError(f"--{field.name} must be that of {where}, {theirs}, got {asked}; leave it out, or pretrain with it")
 
 
 def architecture(config, source, parent=None, new_head=False):
