@@ -84,6 +84,8 @@ def test_an_image_is_named_by_its_shard_and_byte(tmp_path, headers_only):
         ("contest-train.tfrecord contest-test.tfrecord", "0", "1"),
         ("latest-0.tfrecord oval-0.tfrecord strain.tfrecord", "012", None),
         ("Train00.tfrecord x_testing_1.tfrecord", "0", "1"),
+        ("traindata-0.tfrecord testdata-0.tfrecord", "0", "1"),
+        ("a.tfrecord valley.tfrecord set_validation.tfrecord", "01", "2"),
     ],
 )
 def test_splits_by_name(tmp_path, headers_only, names, training, evaluation):

@@ -48,6 +48,7 @@ def test_data_given_in_python_are_remembered_as_such():
     assert (inherited([], whole, eval_on="holdout").dataset, inherited([], whole, eval_on="holdout").eval_on) == ("in_memory", "test")
     held = inherited([], training, eval_on="holdout", holdout_fraction=0.25)
     assert (held.dataset, held.data_dir, held.eval_on, held.holdout_fraction) == ("in_memory", "", "holdout", 0.25)
+    assert inherited([], tiny.data(labelled=False), eval_on="holdout").eval_on == "test", "nothing can be held out"
     assert inherited(["--dataset=idx"], whole).dataset == "idx", "the user's name for them"
 
 

@@ -45,6 +45,14 @@ def finetuned(root, pretrained):
     return root / "finetune"
 
 
+@pytest.fixture(scope="module")
+def with_a_student(root):
+    """A baseline whose recipe has a student as well."""
+    settings = tiny.settings("finetune", root / "baseline", supervised__steps=1, student__width=0.03)
+    tf_simclr.run(settings, tiny.data())
+    return root / "baseline"
+
+
 def rows(run):
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
@@ -234,6 +242,7 @@ def test_a_finished_run_is_not_repeated(finetuned, pretrained):
         ("pretrain", {"pretrain__batch_size": 97}, "batch of 2 to 96"),
         ("pretrain", {"from_run": "FINETUNED"}, "to be a run of pretrain, got .* a run of finetune"),
         ("pretrain", {"from_run": "PRETRAINED", "model__width": 0.5}, "--width must be that of"),
+        ("evaluate", {"from_run": "BASELINE", "model__depth": 50}, "--depth must be that of .*, 10, got 50"),
         *((stage, {"from_run": "FINETUNED", "model__depth": 50}, "--depth must be that of .*, 10, got 50") for stage in TAKING_ALL),
         ("pretrain", {"from_run": "PRETRAINED", "run_dir": "PRETRAINED", "force": True}, "none of the runs that --from goes back to"),
         ("export", {"from_run": "FINETUNED", "run_dir": "/dev/null/export"}, "--run_dir must be a directory"),
@@ -259,7 +268,7 @@ def test_a_finished_run_is_not_repeated(finetuned, pretrained):
     ],
 )
 def test_what_cannot_be_is_said_in_one_line_before_training(request, root, stage, changes, words):
-    places = {"PRETRAINED": "pretrained", "FINETUNED": "finetuned"}
+    places = {"PRETRAINED": "pretrained", "FINETUNED": "finetuned", "BASELINE": "with_a_student"}
     changes = {name: str(request.getfixturevalue(places[value])) if value in places else value for name, value in changes.items()}
     with pytest.raises(UsageError, match=words) as raised:
         tf_simclr.run(tiny.settings(stage, **({"run_dir": root / "refused"} | changes)), tiny.data())

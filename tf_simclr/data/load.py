@@ -6,6 +6,7 @@ import importlib
 import itertools
 import os
 
+from tf_simclr.config import IN_MEMORY
 from tf_simclr.data.holdout import hold_out
 from tf_simclr.data.overlap import check_overlap
 from tf_simclr.data.source import Data, join
@@ -25,7 +26,6 @@ _ENCODED = ("folder", "csv", "tfrecord")
 _FILES = {"npz": "file", "csv": "file"}  # what data_dir is, where it is no directory
 _DEFAULT = "fashion_mnist_8k"
 _TFDS = "tfds:"
-IN_MEMORY = "in_memory"  # what a run records of images that were given in Python
 
 
 def load_data(config):

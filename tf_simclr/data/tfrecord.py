@@ -14,18 +14,19 @@ from tf_simclr.data.table import class_names_of
 from tf_simclr.errors import UsageError
 
 CLASSES = "classes.txt"
-# Words of a shard's name, between others or numbers, by which it is of a split; the latest shards of an oval are of none.
-_TRAINING, *_TESTS = (re.compile(rf"(?<![a-z])({word})(?![a-z])") for word in ("train(ing|set)?", "test(ing|set)?", "val(id|idation)?"))
+# How a word begins in a shard's name by which it is of a split; the latest shards of an oval are of none.
+_TRAINING, *_TESTS = (re.compile(f"(?<![a-z]){word}") for word in ("train", "test", "val(?![a-z])|(?<![a-z])valid"))
 _THREADS = 16
 
 
 def read(location, split, class_names=(), *, limits, check=True):
     """One split of a set of shards; images stay in their files, are read by position and decoded when they are used.
 
-    Where the name of a shard holds the word train, test or val, it is of that split (train before test before val); without such names,
-    all are for training. Every record is a `tf.train.Example`; the label is a whole number or the name of a class, and a record
-    without that feature, or of number -1, is an unlabelled image. Classes are the lines of `classes.txt` beside the shards, numbered
-    from 0; without it, the labels that occur, sorted: numbers by value, names as text. All shards are scanned once, in parallel.
+    Where a word in the name of a shard is val, or begins with train, test or valid, it is of that split (train before test before
+    val); without such names, all are for training. Every record is a `tf.train.Example`; the label is a whole number or the name of a
+    class, and a record without that feature, or of number -1, is an unlabelled image. Classes are the lines of `classes.txt` beside
+    the shards, numbered from 0; without it, the labels that occur, sorted: numbers by value, names as text. All shards are scanned
+    once, in parallel.
 
     Args:
       location: a directory of `*.tfrecord*` files, one file, or a pattern such as `gs://bucket/set/train-*`.

@@ -17,7 +17,7 @@ def write_report(directory, scores, title):
 
     Args:
       directory: where to; made when it is missing.
-      scores: what `metrics.score` returns.
+      scores: what `metrics.score` returns; further keys, such as split, stand in the JSON alone.
       title: heading of the Markdown and the picture.
     """
     directory = pathlib.Path(directory)

@@ -87,7 +87,8 @@ def _evaluation(run):
     scores = {key: value for key, value in read_object(path).items() if key in _SCORES}
     hits = round(scores["top1"] * scores["images"])
     interval = binomtest(hits, scores["images"]).proportion_ci(method="wilson")
-    return {**scores, "interval": [interval.low, interval.high]}
+    # A report of an earlier version does not say what it scored.
+    return {"split": run.config().data.eval_on, **scores, "interval": [interval.low, interval.high]}
 
 
 def to_markdown(card):
@@ -148,7 +149,7 @@ def _scores(evaluation):
     classes = [
         [c["name"], f"{c['images']:,}", "" if c["accuracy"] is None else f"{100 * c['accuracy']:.1f}"] for c in evaluation["per_class"]
     ]
-    split = "a hold-out of the training images" if evaluation.get("split") == "holdout" else "the evaluation images"
+    split = "a hold-out of the training images" if evaluation["split"] == "holdout" else "the evaluation images"
     return [
         *("## Evaluation", "", f"On {split}, {evaluation['images']:,} of them.", ""),
         *table(["score", "%"], rows),

@@ -4,8 +4,7 @@ import shlex
 
 import numpy as np
 
-from tf_simclr.config import DataConfig, ModelConfig, PretrainConfig
-from tf_simclr.data.load import IN_MEMORY
+from tf_simclr.config import IN_MEMORY, DataConfig, ModelConfig, PretrainConfig
 from tf_simclr.option import options
 
 _LABELS_PER_CLASS = 10
@@ -41,7 +40,7 @@ def describe(summary, suggestion, config, directory, training, next_lines, obsta
         *_classes(s),
         *_copies(s),
         *_budget(training),
-        *_suggested(s, suggestion),
+        *_suggested(len(training), suggestion),
         ("pictures", f"{directory}/images.png, {directory}/views.png"),
     ]
     if share > config.data.max_bad_fraction:
@@ -141,8 +140,8 @@ def _budget(training):
         yield ("", f"{most} has {counts[most] / max(1, counts[least]):.1f} times as many: look at the balanced accuracy")
 
 
-def _suggested(s, suggestion):
-    per_epoch = s["images"] / suggestion.images_per_second
+def _suggested(images, suggestion):
+    per_epoch = images / suggestion.images_per_second
     stem = "" if suggestion.stem == "auto" else f" ({suggestion.stem} stem)"
     yield ("suggested", f"--image_size={suggestion.image_size}{stem}, --batch_size={suggestion.batch_size}")
     speed = f"{suggestion.images_per_second:,.0f} images/s were seen here"

@@ -12,6 +12,7 @@ from absl import logging
 from tf_simclr import lock, shipped
 from tf_simclr.data.check import explain
 from tf_simclr.data.load import load_images
+from tf_simclr.data.source import Data
 from tf_simclr.data.tolerant import tolerant_batches
 from tf_simclr.errors import UsageError
 from tf_simclr.export.load import is_export
@@ -66,7 +67,8 @@ def open_images(config, data):
 
 def open_directory(config, data):
     """The directory that a stage writes into, with this process as its writer: `--run_dir`, or runs/DATASET/STAGE."""
-    directory = pathlib.Path(config.run_dir or setup.default_home(setup.with_data_of(config, None, data)))
+    looked_at = None if data is None else Data(data.train)
+    directory = pathlib.Path(config.run_dir or setup.default_home(setup.with_data_of(config, None, looked_at)))
     make_directory(directory)
     lock.acquire(directory)
     return directory

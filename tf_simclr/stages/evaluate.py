@@ -18,7 +18,7 @@ def run(config, data=None):
     """Evaluates the run that `--from` names and writes the report there, or into `--run_dir`.
 
     Returns:
-      dict of scores, see `evaluation.metrics.score`.
+      dict of scores, see `score_network`.
     """
     parent = setup.required_parent(config, CLASSIFIERS)
     config = setup.with_data_of(config, parent, data)

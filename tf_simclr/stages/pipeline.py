@@ -40,7 +40,7 @@ def run(config, data=None):
     The label seed is also the seed of weights, order and views of a method, so that the spread over seeds covers both.
 
     Returns:
-      dict: rows (see `evaluation.comparison.summarise`), export (directory; of the last method, first label seed), seconds.
+      dict: rows (see `evaluation.comparison.summarise`), export (directory; of the last method, first label seed), seconds of this process.
     """
     clock = setup.Clock()
     parent = setup.parent_of(config, ("pretrain",))

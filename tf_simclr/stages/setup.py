@@ -15,10 +15,10 @@ from absl import logging
 import tf_simclr
 from tf_simclr import shipped
 from tf_simclr.combinations import RESNET, check_architecture
-from tf_simclr.config import STUDENT, DataConfig, ModelConfig, from_dict, replace
+from tf_simclr.config import IN_MEMORY, STUDENT, DataConfig, ModelConfig, from_dict, replace
 from tf_simclr.data import load_data
 from tf_simclr.data.holdout import hold_out
-from tf_simclr.data.load import IN_MEMORY, brief, name_of
+from tf_simclr.data.load import brief, name_of
 from tf_simclr.data.pipeline import training_batches
 from tf_simclr.errors import UsageError
 from tf_simclr.export.load import read_card
@@ -82,7 +82,8 @@ def with_data_of(config, parent, given=None):
     elif given is not None:
         if data.eval_on == "holdout" and given.evaluation is not None:
             raise UsageError("evaluation images must be given or held out by eval_on=holdout, got both; drop one")
-        changes = {name: getattr(theirs, name) for name in _EVALUATION if name not in own and given.evaluation is None}
+        can_hold_out = given.evaluation is None and given.train.labels is not None
+        changes = {name: getattr(theirs, name) for name in _EVALUATION if name not in own and can_hold_out}
         changes["dataset"] = IN_MEMORY
     elif parent is not None:
         own -= {"dataset", "data_dir"}  # empty, if they are given
@@ -168,6 +169,7 @@ def resolve(model, source):
 
 
 _HEAD = ("head_layers", "head_width", "head_dim")
+_OF_TEACHER = (*STUDENT, *RESNET)  # what a student may have otherwise
 _OPEN = {"backbone_size": 0, "stem": "auto", "image_size": 0, "channels": 0, "head_width": 0}  # which leave it to the run, or to the data
 
 
@@ -190,8 +192,11 @@ def spec_of(parent, config, new_head=False, but=()):
 
 
 def check_export(config, directory):
-    """Raises UsageError where a model setting was given that differs from that of an export."""
-    _check_same(config, from_dict(ModelConfig, read_card(directory)["architecture"]), directory)
+    """Raises UsageError where a model setting was given that differs from that of an export; of a student's, see `load_finished`."""
+    card = read_card(directory)
+    (*_, last) = card.get("history") or [{"stage": "", "settings": {}}]
+    student = last["stage"] == "distill" and set(STUDENT) & set(last["settings"].get("student", {}))
+    _check_same(config, from_dict(ModelConfig, card["architecture"]), directory, but=_OF_TEACHER if student else ())
 
 
 def _check_same(config, spec, where, but=()):
@@ -341,8 +346,8 @@ def load_finished(parent, config):
     Raises:
       UsageError: see `spec_of`. What makes a student another architecture is its teacher's in the settings, as one recipe holds both.
     """
-    of_teacher = (*STUDENT, *RESNET) if parent.config().student.is_another else ()
-    spec_of(parent, config, but=of_teacher)
+    theirs = parent.config()
+    spec_of(parent, config, but=_OF_TEACHER if theirs.stage == "distill" and theirs.student.is_another else ())
     return load_network(parent)
 
 
