@@ -25,7 +25,7 @@ import time
 import numpy as np
 
 from tf_simclr import durable, lock
-from tf_simclr.config import IN_MEMORY, Config, ModelConfig, from_dict, used_settings
+from tf_simclr.config import IN_MEMORY, WHERE_FROM, Config, ModelConfig, from_dict, used_settings
 from tf_simclr.errors import UsageError
 from tf_simclr.option import check, options
 
@@ -41,7 +41,6 @@ _EXAMPLE = {
     "versions": {},
 }
 FACTS = tuple(_EXAMPLE)
-_WHERE_FROM = ("dataset", "data_dir", "unlabeled_dir", "eval_data_dir", "image_feature", "label_feature")
 _CONTENT = ("config.json", "contents.bin", "quarantine.csv", "metrics.jsonl", "tensorboard", "checkpoints", "report", "export", "done.json")
 
 
@@ -185,7 +184,7 @@ class RunDirectory:
         old = self.facts()
         theirs, ours = used_settings(self.config()), used_settings(config)
         if config.data.dataset == IN_MEMORY:  # where such images are from is nothing to compare; what they are is, below
-            theirs["data"] |= {name: ours["data"][name] for name in _WHERE_FROM}
+            theirs["data"] |= {name: ours["data"][name] for name in WHERE_FROM}
         changed = list(_differences(theirs, ours))
         changed += list(_differences({"data": old["data"]}, {"data": facts["data"]}))
         before, now = (part["parent"] and part["parent"]["identity"] for part in (old, facts))

@@ -1,5 +1,7 @@
 """Which data a stage works on: what is given, else the earlier run's; and what is given in Python is remembered as such."""
 
+import dataclasses
+import json
 import types
 
 import numpy as np
@@ -8,10 +10,10 @@ import tiny
 
 import tf_simclr
 from tf_simclr.cli import parse
-from tf_simclr.config import Config, replace
+from tf_simclr.config import Config, ModelConfig, replace
 from tf_simclr.errors import UsageError
 from tf_simclr.run_directory import RunDirectory
-from tf_simclr.stages.setup import with_data_of
+from tf_simclr.stages.setup import check_export, with_data_of
 
 EARLIER = {"dataset": "tfrecord", "data_dir": "shards", "label_feature": "colour", "max_bad_fraction": 0.5, "allow_overlap": True}
 
@@ -56,6 +58,12 @@ def test_a_stage_holds_out_of_given_images_and_later_ones_ask_for_them(tmp_path,
     short = {"supervised__steps": 2, "data__labels_per_class": 4, "data__eval_on": "holdout", "data__holdout_fraction": 0.25}
     tf_simclr.run(tiny.settings("finetune", tmp_path / "run", **short), tiny.data(evaluation=0))
     assert RunDirectory(tmp_path / "run").facts()["data"]["evaluation_images"] == 24
+    # A run that an earlier version recorded as one of the bundled images goes on.
+    recorded = tmp_path / "run" / "config.json"
+    recorded.write_text(recorded.read_text().replace('"in_memory"', '"fashion_mnist_8k"'))
+    result = RunDirectory(tmp_path / "run").result
+    assert tf_simclr.run(tiny.settings("finetune", tmp_path / "run", **short), tiny.data(evaluation=0)) == result
+    assert "fashion_mnist_8k" not in recorded.read_text()
     with pytest.raises(UsageError, match="images must be given in Python again"):
         tf_simclr.run(tiny.settings("evaluate", "", from_run=str(tmp_path / "run")))
     scores = tf_simclr.run(tiny.settings("evaluate", "", from_run=str(tmp_path / "run")), tiny.data())
@@ -64,10 +72,23 @@ def test_a_stage_holds_out_of_given_images_and_later_ones_ask_for_them(tmp_path,
     assert (again["images"], again["split"]) == (24, "holdout")
 
 
-def test_a_selector_is_compared_with_the_head_of_the_earlier_run():
+def test_a_selector_is_not_compared_with_the_default_head_where_there_is_an_earlier_run():
     assert parse(["--stage=finetune", "--from=x", "--selector=4"]).finetune.selector == 4
     with pytest.raises(UsageError, match="finetune_selector must be at most head_layers=3, got 4"):
         parse(["--stage=pipeline", "--finetune_selector=4"])
+
+
+@pytest.mark.parametrize(
+    ("width", "message"), [("0.25", "--depth must be that of .*, 10, got 50"), ("0.125", "--channels must be that of")]
+)
+def test_an_export_is_of_its_own_architecture_or_a_students(tmp_path, width, message):
+    """Of a student, what makes it another network than its teacher decides nothing."""
+    stage = {"stage": "distill", "settings": {"student": {"width": 0.125}} if width == "0.125" else {}}
+    card = {"architecture": dataclasses.asdict(ModelConfig(depth=10, width=float(width), channels=1)), "history": [stage]}
+    (tmp_path / "model_card.json").write_text(json.dumps(card))
+    check_export(parse(["--stage=predict", "--depth=10", f"--width={width}"]), tmp_path)
+    with pytest.raises(UsageError, match=message):
+        check_export(parse(["--stage=predict", "--depth=50", "--channels=3"]), tmp_path)
 
 
 @pytest.mark.parametrize("kind", [np.uint64, np.uint8, np.int32])

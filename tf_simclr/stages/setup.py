@@ -15,7 +15,7 @@ from absl import logging
 import tf_simclr
 from tf_simclr import shipped
 from tf_simclr.combinations import RESNET, check_architecture
-from tf_simclr.config import IN_MEMORY, STUDENT, DataConfig, ModelConfig, from_dict, replace
+from tf_simclr.config import IN_MEMORY, STUDENT, WHERE_FROM, DataConfig, ModelConfig, from_dict, replace
 from tf_simclr.data import load_data
 from tf_simclr.data.holdout import hold_out
 from tf_simclr.data.load import brief, name_of
@@ -32,7 +32,7 @@ from tf_simclr.training.checkpoints import restore_network
 
 _EVALUATION = ("eval_on", "holdout_fraction")
 _LIMITS = ("max_pixels", "max_bytes", "max_bad_fraction", "allow_overlap")  # they decide which images there may be
-_INHERITED = ("dataset", "data_dir", "unlabeled_dir", "eval_data_dir", "image_feature", "label_feature", *_EVALUATION, *_LIMITS)
+_INHERITED = (*WHERE_FROM, *_EVALUATION, *_LIMITS)
 
 
 def parent_of(config, stages=()):
