@@ -73,7 +73,7 @@ def main():
     arguments = parser.parse_args()
     if arguments.times > 1:
         again = [sys.executable, __file__, f"--cases={arguments.cases}", *([f"--json={arguments.json}"] if arguments.json else [])]
-        return max(subprocess.run(again).returncode for _ in range(arguments.times))
+        return 1 if any([subprocess.run(again).returncode for _ in range(arguments.times)]) else 0
     wanted = list(filter(None, arguments.cases.split(","))) or CASES
     card = Scorecard(set(wanted))
     code = pytest.main(["-m", "fault", "-p", "no:terminal", str(ROOT / "tests")], [card])

@@ -72,6 +72,8 @@ def main(argv=None):
     arguments, flags = parser.parse_known_args(argv)
     stage = ["--stage=pipeline", f"--methods={arguments.methods}"] if arguments.methods else ["--stage=pretrain"]
     config = cli.parse([*flags, *stage, "--pretrain_probe_every=0"])
+    if arguments.draws < 1:
+        raise UsageError(f"--draws must be at least 1, got {arguments.draws}; give more")
     if not config.run_dir:
         raise UsageError("--run_dir must be given, got none; name the directory of the pretraining")
     cli.prepare()
@@ -84,7 +86,8 @@ def main(argv=None):
         return
     for layer, accuracies in enumerate(score(run_dir, data, arguments.draws)):
         name = f"head layer {layer}" if layer else "pooled features"
-        print(f"{name:16s} {statistics.mean(accuracies):6.2f} ± {statistics.stdev(accuracies):4.2f} % over {arguments.draws} draws")
+        spread = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
+        print(f"{name:16s} {statistics.mean(accuracies):6.2f} ± {spread:4.2f} % over {arguments.draws} draws")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
 
 Every combination runs once for each label seed with `--eval_on=holdout` (a stratified part of the *training* images, the same for
 every seed, from which no label is drawn and no image trained on). All other arguments are those of `tf-simclr`. The table is
-printed, best first, and written to OUT/search.json; a search that is started again goes on where it stopped.
+printed, best first, and written to OUT/search.json; a combination whose training diverges is last and has no mean. A search that is
+started again goes on where it stopped.
 """
 
 import argparse
@@ -15,9 +16,13 @@ import pathlib
 import statistics
 import sys
 
+from absl import logging
+
 import tf_simclr
 from tf_simclr import cli
-from tf_simclr.errors import UsageError
+from tf_simclr.errors import NotFiniteError, UsageError
+
+STAGES = ("finetune", "linear_eval", "distill")
 
 
 def combinations(grids):
@@ -32,9 +37,13 @@ def settings(rest, chosen, *more):
 
 
 def check(rest, grid):
-    """Raises UsageError when two combinations stand for the same settings: a flag with a section's name would have won over the grid's."""
+    """Raises UsageError when two combinations stand for the same settings, as a flag with a section's name would have won over the grid's,
+    or when there is no accuracy to search by."""
     seen = {}
     for chosen in grid:
+        stage = settings(rest, chosen).stage
+        if stage not in STAGES:
+            raise UsageError(f"--stage must be one that trains a classifier, {', '.join(STAGES)}, got {stage}; give one of them")
         first = seen.setdefault(settings(rest, chosen), chosen)
         if first is not chosen:
             raise UsageError(
@@ -44,12 +53,16 @@ def check(rest, grid):
 
 
 def accuracies(rest, chosen, seeds, out):
-    """Accuracy in percent on the hold-out for every label seed, with one combination of settings."""
+    """Accuracy in percent on the hold-out for every label seed, with one combination of settings; none where a training diverges."""
     found = {}
     for seed in seeds:
         name = "_".join([*(f"{key}={value}" for key, value in chosen.items()), f"seed={seed}"])
         fixed = [f"--run_dir={out / name}", f"--label_seed={seed}", f"--seed={seed}", "--eval_on=holdout"]
-        found[seed] = tf_simclr.run(settings(rest, chosen, *fixed))["accuracy"]
+        try:
+            found[seed] = tf_simclr.run(settings(rest, chosen, *fixed))["accuracy"]
+        except NotFiniteError as error:
+            logging.warning("%s: %s", name, error)
+            return {}
     return found
 
 
@@ -65,12 +78,13 @@ def main(argv=None):
     for chosen in grid:
         found = accuracies(rest, chosen, [int(seed) for seed in arguments.label_seeds.split(",")], arguments.out)
         spread = statistics.stdev(found.values()) if len(found) > 1 else 0.0
-        rows.append({"settings": chosen, "mean": statistics.mean(found.values()), "std": spread, "by_seed": found})
-        rows.sort(key=lambda row: -row["mean"])
+        mean = statistics.mean(found.values()) if found else None
+        rows.append({"settings": chosen, "mean": mean, "std": spread, "by_seed": found})
+        rows.sort(key=lambda row: -1.0 if row["mean"] is None else row["mean"], reverse=True)
         (arguments.out / "search.json").write_text(json.dumps({"arguments": rest, "rows": rows}, indent=2) + "\n")
     for row in rows:
         settings = ", ".join(f"{name} {value}" for name, value in row["settings"].items())
-        print(f"{row['mean']:6.2f} ± {row['std']:4.2f} %   {settings}")
+        print(f"{row['mean']:6.2f} ± {row['std']:4.2f} %   {settings}" if row["by_seed"] else f"      diverged   {settings}")
 
 
 if __name__ == "__main__":

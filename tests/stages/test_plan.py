@@ -92,6 +92,7 @@ def test_a_step_is_three_times_forward_for_every_view_and_once_for_the_teacher(s
 
 
 ROW = {"name": "a", "step_flops": 10**9, "batch_size": 64, "steps": 1000, "fixed_bytes": 10**9, "image_bytes": 10**8}
+ROW |= {"at_a_time": 0, "waiting_bytes": 0, "runs": 1}
 
 
 def test_hours_and_memory_by_hand():
@@ -100,6 +101,36 @@ def test_hours_and_memory_by_hand():
     assert machine["total_hours"] == pytest.approx(72 / 3600)
     assert machine["replica_bytes"] == 10**9 + 8 * 10**8 and machine["fits"] and machine["largest_batch"] == 80
     assert not on_machine("m", [ROW], 1e12, memory=1.7e9, replicas=8)["fits"]
+    thrice = on_machine("m", [{**ROW, "runs": 3}], speed=1e12, memory=2e9, replicas=8)
+    assert thrice["hours"]["a"] == pytest.approx(3 * 64 / 3600)
+    # Of 512 images of a replica 4 pass at a time: 1 GB, 4 × 0.1 GB, and 1 MB for each; 0.6 GB have room for 600, of which 4 divides all.
+    parts = on_machine("m", [{**ROW, "batch_size": 4096, "at_a_time": 4, "waiting_bytes": 10**6}], 1e12, memory=2e9, replicas=8)
+    assert parts["replica_bytes"] == 10**9 + 4 * 10**8 + 512 * 10**6 and parts["fits"] and parts["largest_batch"] == 4800
+
+
+def test_what_a_pipeline_runs_is_planned_for_every_label_seed():
+    config = stated(methods="student", student__width=0.5, label_seeds="1,2,3")
+    plan = {t.name: t.runs for t in trainings(config, Problem.of(config))}
+    assert plan == {"pretrain": 1, "finetune": 3, "self_distill": 3, "student": 3}
+    alone = stated(methods="supervised")
+    assert [t.name for t in trainings(alone, Problem.of(alone))] == ["supervised"]
+
+
+def test_memory_micro_batches_and_both_batches_of_a_distillation_are_counted(short_resnet):
+    def planned(**changes):
+        config = stated(methods="finetune,self_distill", **changes)
+        return {t.name: plan_training(t) for t in trainings(config, Problem.of(config))}
+
+    plain, queue = planned()["pretrain"], planned(pretrain__queue=1000)["pretrain"]
+    assert queue["step_flops"] - plain["step_flops"] == 2 * plain["forward_flops"]
+    assert queue["fixed_bytes"] - plain["fixed_bytes"] == 4 * (plain["parameters"] + 1000 * (128 + 2))
+    parts = planned(pretrain__micro_batch_size=64)["pretrain"]
+    assert parts["step_flops"] - plain["step_flops"] == 2 * plain["forward_flops"]
+    assert (parts["at_a_time"], parts["waiting_bytes"]) == (64, 2 * 4 * 32 * 32 * 3)
+    unlabelled, both, labelled = (planned(distill__alpha=alpha)["self_distill"] for alpha in (1.0, 0.5, 0.0))
+    forward = unlabelled["forward_flops"]
+    assert [row["step_flops"] for row in (unlabelled, both, labelled)] == [4 * forward, 7 * forward, 3 * forward]
+    assert both["image_bytes"] == 2 * labelled["image_bytes"] == 2 * unlabelled["image_bytes"]
 
 
 def test_accelerators():

@@ -50,6 +50,7 @@ def test_a_resumed_run_is_the_same_run(tmp_path, monkeypatch):
         np.testing.assert_array_equal(a, b)
     lines = [json.loads(line) for line in (tmp_path / "broken" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [21, 42, 63, 84]
+    assert lines[2]["minutes_left"] > lines[3]["minutes_left"] == 0, "the epoch that was stopped is not the last one"
     # The seconds are those of both processes, in the result as well; and a result that was lost is found again.
     assert lines[-1]["seconds"] > lines[-2]["seconds"] > 1000
     result = RunDirectory(tmp_path / "broken").result

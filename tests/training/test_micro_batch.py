@@ -1,13 +1,16 @@
 """A batch in parts is the batch; that it is so on two replicas stands in test_memory.py."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 import tiny
-from networks import BATCH, PLAIN, images
+from networks import BATCH, PLAIN, halves, images
 
 from tf_simclr.config import FitConfig, PretrainConfig
 from tf_simclr.errors import UsageError
+from tf_simclr.models import backbones
 from tf_simclr.models.layers import BatchNorm
 from tf_simclr.objectives.nt_xent import nt_xent
 from tf_simclr.optimizers.build import build
@@ -19,8 +22,21 @@ pytestmark = pytest.mark.usefixtures("short_resnet")
 TEMPERATURE, SIZE = 0.5, 4
 
 
-def model_of(size):
-    network = tiny.scattered_network(PLAIN, head_layers=2, classes=0)
+OWN = dataclasses.replace(PLAIN, backbone="own")
+
+
+@pytest.fixture(autouse=True)
+def own(monkeypatch):
+    """An encoder of Keras' layers."""
+    monkeypatch.setattr(backbones, "_registered", {})
+    layers = tf.keras.layers
+    backbones.register_backbone(
+        "own", lambda shape: tf.keras.Sequential([layers.Conv2D(4, 3, input_shape=shape), layers.BatchNormalization(), layers.ReLU()])
+    )
+
+
+def model_of(size, spec=PLAIN):
+    network = tiny.scattered_network(spec, head_layers=2, classes=0)
     model = ContrastiveModel(network, TEMPERATURE, size)
     optimizer = build(network, FitConfig(optimizer="sgd", learning_rate=0.01, lr_scaling="none", warmup=0.0), total_steps=10)
     optimizer.build(network.trainable_variables)
@@ -60,16 +76,18 @@ def test_gradients_are_those_of_the_plain_step_when_batch_norm_is_frozen(size, m
     assert scalars == pytest.approx(expected_scalars, rel=1e-5)
 
 
-def test_one_micro_batch_is_the_plain_step():
-    micro, plain = model_of(BATCH), model_of(0)
+@pytest.mark.parametrize("spec", [PLAIN, OWN], ids=["ours", "own"])
+def test_one_micro_batch_is_the_plain_step(spec):
+    micro, plain = model_of(BATCH, spec), model_of(0, spec)
     (scalars, found), (expected_scalars, expected) = gradients(micro), gradients(plain)
     assert_close(found, expected)
     assert scalars == pytest.approx(expected_scalars, rel=1e-5)
     assert_close(moving(micro), moving(plain))
 
 
-def test_batch_norm_takes_each_micro_batch_by_itself_and_moves_once_for_it():
-    model, other = model_of(SIZE), model_of(0)
+@pytest.mark.parametrize("spec", [PLAIN, OWN], ids=["ours", "own"])
+def test_batch_norm_takes_each_micro_batch_by_itself_and_moves_once_for_it(spec):
+    model, other = model_of(SIZE, spec), model_of(0, spec)
     first, second = batch()["views"]
     with tf.GradientTape() as tape:
         z = []
@@ -81,6 +99,19 @@ def test_batch_norm_takes_each_micro_batch_by_itself_and_moves_once_for_it():
     assert scalars["loss"] == pytest.approx(float(loss), rel=1e-5)
     assert_close(found, tape.gradient(loss, other.network.trainable_variables))
     assert_close(moving(model), moving(other))
+
+
+def test_an_own_encoder_on_two_replicas(two_replicas):
+    """Every replica moves its statistics by its own micro-batches; what is read is the mean of both."""
+    with two_replicas.scope():
+        model = model_of(SIZE, OWN)
+    two_replicas.run(tf.function(model.differentiate), args=(halves(two_replicas, batch()),))
+    parts = []
+    for half in range(2):
+        alone = model_of(SIZE, OWN)
+        alone.differentiate(tf.nest.map_structure(lambda x, i=half: tf.constant(np.split(x, 2)[i]), batch()))
+        parts.append(moving(alone))
+    assert_close(moving(model), [np.mean(pair, axis=0) for pair in zip(*parts)])
 
 
 def test_eager_equals_graph():

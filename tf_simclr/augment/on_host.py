@@ -53,16 +53,26 @@ def make_together(images, numbers, size, policy):
     Returns:
       A list of V float32 [B, S, S, C] in [0, 1].
     """
+    return _traced(_make_together, images.shape, size, views.crops_of(policy))(images, numbers)
+
+
+@functools.cache
+def _traced(function, shape, size, crops):
+    """What makes the views of images of a shape, which may be partly unknown; a process traces it once, and not for every data set."""
+    return tf.function(functools.partial(function, size=size, crops=crops), autograph=False)
+
+
+def _make_together(images, numbers, size, crops):
     planes = tf.transpose(tf.cast(images, tf.float32) * (1.0 / 255.0), [0, 3, 1, 2])
     each = (tf.nest.map_structure(lambda of, v=view: of[:, v], numbers) for view in range(numbers["boxes"].shape[1]))
-    return [_resample_together(planes, of_view, size, policy) for of_view in each]
+    return [_resample_together(planes, of_view, size, crops) for of_view in each]
 
 
-def _resample_together(planes, numbers, size, policy):
+def _resample_together(planes, numbers, size, crops):
     """One view: planes are the channels of images in [0, 1], float32 [B, C, H, W]."""
     channels = planes.shape[1]
     height, width = (known or found for known, found in zip(planes.shape[2:], tf.unstack(tf.shape(planes)[2:])))
-    boxes, flips = views.boxes_of(numbers["boxes"], height, width, size, policy)
+    boxes, flips = views.boxes_of(numbers["boxes"], height, width, size, crops)
     rows = crop.resampling_matrix(boxes[:, 0], boxes[:, 2], height, size)
     columns = crop.resampling_matrix(boxes[:, 1], boxes[:, 3], width, size, flips)
     if "sigma" in numbers:
@@ -89,19 +99,22 @@ def make_one(image, numbers, size, policy):
     Returns:
       A list of V float32 [S, S, C], see `make_together`.
     """
+    return _traced(_make_one, image.shape, size, views.crops_of(policy))(image, numbers)
 
+
+def _make_one(image, numbers, size, crops):
     def small():
         images, of_images = tf.nest.map_structure(lambda of: of[None], (image, numbers))
-        return [made[0] for made in make_together(images, of_images, size, policy)]
+        return [made[0] for made in _make_together(images, of_images, size, crops)]
 
     if not crop.are_small(size):
-        return _make_large(image, numbers, size, policy)
-    return tf.cond(crop.are_small(*tf.unstack(tf.shape(image)[:2])), small, lambda: _make_large(image, numbers, size, policy))
+        return _make_large(image, numbers, size, crops)
+    return tf.cond(crop.are_small(*tf.unstack(tf.shape(image)[:2])), small, lambda: _make_large(image, numbers, size, crops))
 
 
-def _make_large(image, numbers, size, policy):
+def _make_large(image, numbers, size, crops):
     """`make_one` of an image whose crops have whole pixels."""
-    boxes, flips = views.boxes_of(numbers["boxes"], *tf.unstack(tf.shape(image)[:2]), size, policy)
+    boxes, flips = views.boxes_of(numbers["boxes"], *tf.unstack(tf.shape(image)[:2]), size, crops)
     boxes, made = tf.cast(boxes, tf.int32), []
     for view in range(boxes.shape[0]):
         top, left, height, width = tf.unstack(boxes[view])

@@ -65,14 +65,19 @@ def draws_of(policy):
 
 def random_crop(images, draws, size, policy):
     """The geometric half of a view; images of one size, or a batch of one image of any size."""
-    boxes, flips = boxes_of(draws[:, : crop.DRAWS], *tf.unstack(tf.shape(images)[1:3]), size, policy)
+    boxes, flips = boxes_of(draws[:, : crop.DRAWS], *tf.unstack(tf.shape(images)[1:3]), size, crops_of(policy))
     return crop.crop_resize_flip(images, boxes, flips, size)
 
 
-def boxes_of(draws, height, width, size, policy):
+def crops_of(policy):
+    """What a policy says of crops, for `boxes_of`."""
+    return policy.crop_min_area, policy.flip, policy.crop_max_aspect
+
+
+def boxes_of(draws, height, width, size, crops):
     """Boxes and flips, see `crop.sample_boxes`, of images of one size."""
     heights, widths = (tf.fill([tf.shape(draws)[0]], tf.cast(side, tf.float32)) for side in (height, width))
-    return crop.sample_boxes(draws, heights, widths, size, policy.crop_min_area, policy.flip, policy.crop_max_aspect)
+    return crop.sample_boxes(draws, heights, widths, size, *crops)
 
 
 def recolour(images, draws, policy):

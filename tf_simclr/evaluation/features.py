@@ -16,10 +16,13 @@ def extractor(network):
     spec = network.spec
 
     # The batch dimension is left open, so that the last, smaller batch needs no second trace.
-    @tf.function(input_signature=[tf.TensorSpec([None, spec.image_size, spec.image_size, spec.channels], tf.float32)])
+    # As a concrete function, of which TensorFlow does not warn that many like it were traced.
+    @tf.function(input_signature=[tf.TensorSpec([None, spec.image_size, spec.image_size, spec.channels], tf.float32)], autograph=False)
     def infer(images):
         outputs = network(images, training=False)
         return tf.nest.map_structure(lambda x: tf.cast(x, tf.float32), outputs)
+
+    infer = infer.get_concrete_function()
 
     def run(batches):
         outputs = [tf.nest.map_structure(np.asarray, infer(batch)) for batch in batches]

@@ -1,13 +1,14 @@
 """Encoders by name: our ResNets, KerasCV's backbones, and Keras models that a user registers."""
 
+import contextlib
 import difflib
 
 import tensorflow as tf
 
 from tf_simclr import kerascv
 from tf_simclr.errors import UsageError
+from tf_simclr.models import layers
 from tf_simclr.models.keras_cv_presets import PRESETS
-from tf_simclr.models.layers import BatchNorm
 from tf_simclr.models.resnet import ResNet
 
 KERAS_CV = "keras_cv:"
@@ -100,7 +101,8 @@ class Backbone(tf.keras.Model):
         """
         if self._size:
             images = tf.cast(tf.image.resize(images, [self._size, self._size]), images.dtype)
-        named = dict(self.model(images, training=training))
+        with _as_our_batch_norm(_batch_norms(self.model)):
+            named = dict(self.model(images, training=training))
         last = named.pop(_LAST)
         return {**named, "final_avg_pool": tf.reduce_mean(last, axis=[1, 2]) if last.shape.rank == 4 else last}
 
@@ -120,7 +122,7 @@ def _keras_cv(name, shape):
     cls, arguments = PRESETS[name]
     model = getattr(kerascv.load().models, cls)(**arguments, include_rescaling=False, input_shape=shape)
     for layer in _batch_norms(model):
-        layer.momentum = BatchNorm.MOMENTUM
+        layer.momentum = layers.BatchNorm.MOMENTUM
     levels = {int(level[1:]): layer for level, layer in model.pyramid_level_inputs.items()}
     return model, {f"block_group{n - 1}": layer for n, layer in levels.items() if n > 1}
 
@@ -146,6 +148,20 @@ def _see_the_global_batch(model):
     if tf.distribute.get_strategy().num_replicas_in_sync > 1:
         for layer in _batch_norms(model):
             layer.fused, layer.synchronized = False, True
+
+
+@contextlib.contextmanager
+def _as_our_batch_norm(norms):
+    """Within it Keras' own BatchNorm layers do in a micro-batch what ours do, see `layers.micro_batch`."""
+    before = [(norm.momentum, norm.synchronized) for norm in norms]
+    for norm in norms:
+        norm.momentum = norm.momentum if layers.statistics_move() else 1.0
+        norm.synchronized = norm.synchronized and not layers.in_micro_batch()
+    try:
+        yield
+    finally:
+        for norm, (momentum, synchronized) in zip(norms, before):
+            norm.momentum, norm.synchronized = momentum, synchronized
 
 
 def _batch_norms(model):

@@ -27,6 +27,16 @@ def micro_batch(moves):
         _MOVES.reset(before[1])
 
 
+def in_micro_batch():
+    """Whether this is within `micro_batch`."""
+    return _LOCAL.get()
+
+
+def statistics_move():
+    """Whether moving statistics are to move here."""
+    return _MOVES.get()
+
+
 @contextlib.contextmanager
 def recomputing():
     """Within it, networks in training mode keep less for the gradient, which computes it again: see `recomputed`."""
@@ -150,7 +160,7 @@ class BatchNorm(tf.keras.layers.Layer):
         beta = self.beta if self._center else tf.zeros_like(self.gamma)
         if not training:
             y, _, _ = self._fused(x, beta, training=False)
-        elif _LOCAL.get() or tf.distribute.get_strategy().num_replicas_in_sync == 1:
+        elif in_micro_batch() or tf.distribute.get_strategy().num_replicas_in_sync == 1:
             y, mean, variance = self._fused(x, beta, training=True)
             count = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), tf.float32)
             self._update(mean, variance * (count - 1.0) / count)
@@ -174,7 +184,7 @@ class BatchNorm(tf.keras.layers.Layer):
         return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, local)
 
     def _update(self, mean, variance):
-        if not _MOVES.get():
+        if not statistics_move():
             return
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign_sub((1.0 - self.MOMENTUM) * (moving - tf.stop_gradient(value)))

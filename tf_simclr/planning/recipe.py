@@ -1,5 +1,6 @@
 """Which trainings a recipe stands for, from its settings and the shape of its data alone."""
 
+import collections
 import dataclasses
 
 import numpy as np
@@ -9,7 +10,7 @@ from tf_simclr.config import FitConfig, ModelConfig
 from tf_simclr.data.labels import count as label_count
 from tf_simclr.errors import UsageError
 from tf_simclr.run_directory import RunDirectory
-from tf_simclr.stages import setup
+from tf_simclr.stages import pipeline, setup
 from tf_simclr.training.fit import Duration
 
 # Where to look in the settings, and which method's network is the teacher.
@@ -81,6 +82,7 @@ class Training:
       classes: 0 without a classifier.
       steps: its duration.
       teacher: (`ModelConfig`, head layers) of the network that it learns from, or None.
+      runs: how often the recipe has it.
     """
 
     name: str
@@ -90,16 +92,35 @@ class Training:
     classes: int
     steps: int
     teacher: object = None
+    runs: int = 1
 
     @property
     def views(self):
         """Views of an image in a step."""
         return 2 if self.name == "pretrain" else 1
 
+    @property
+    def batches(self):
+        """Which batches a step has: the unlabelled and the labelled one of a distillation with both; of other trainings one without a name."""
+        if self.teacher is None:
+            return ("",)
+        return ("unlabelled",) * (self.fit.alpha > 0) + ("labelled",) * (self.fit.alpha < 1)
+
+    @property
+    def passes(self):
+        """How often a step passes as many images as a batch has through the network that it trains."""
+        return self.views * len(self.batches)
+
+
+def pretraining(config, problem):
+    """The `Training` of a recipe's pretraining, or of the one that it starts from, with these settings; see `trainings`."""
+    spec = setup.architecture(config, problem, setup.parent_of(config, ("pretrain",)))
+    return _training("pretrain", config.pretrain, spec, spec.head_layers, 0, problem.images)
+
 
 def trainings(config, problem):
-    """The trainings of a pipeline in their order: pretraining, where it does not start from an earlier one, and then the methods of
-    `config.methods` that train by steps, where there are labels.
+    """The trainings of a pipeline in their order: of those of `pipeline.steps`, the pretraining and the methods that train by steps; without
+    labels the pretraining alone.
 
     Args:
       config: a `Config`.
@@ -113,11 +134,12 @@ def trainings(config, problem):
     """
     parent = setup.parent_of(config, ("pretrain",))
     spec, found = setup.architecture(config, problem, parent), []
-    if not parent:
-        found.append(_training("pretrain", config.pretrain, spec, spec.head_layers, 0, problem.images))
+    runs = collections.Counter(method for method, _ in pipeline.steps(config)) if problem.classes else {"pretrain": 0 if parent else 1}
+    if runs["pretrain"]:
+        found.append(pretraining(config, problem))
     teacher = (spec, config.finetune.selector)
     for method in _SECTIONS if problem.classes else ():
-        if method not in config.method_names or (method == "student" and not config.student.is_another):
+        if not runs[method] or (method == "student" and not config.student.is_another):
             continue
         fit = getattr(config, _SECTIONS[method])
         own, taught = spec, None
@@ -130,14 +152,14 @@ def trainings(config, problem):
         if method == "student":
             own = setup.student_spec(spec, fit)
         setup.check_selector(selector, own, f"{_SECTIONS[method]}_selector")
-        found.append(_training(method, fit, own, selector, problem.classes, examples, taught))
+        found.append(_training(method, fit, own, selector, problem.classes, examples, taught, runs[method]))
     if not found:
         raise UsageError(
-            f"a plan from an earlier pretraining needs labels and a method that trains, got {problem.classes} classes and"
-            f" --methods={config.methods}; give data with labels and such a method, or leave --from out"
+            f"a plan needs a pretraining, or labels and a method that trains, got {problem.classes} classes and --methods={config.methods}"
+            f"{' from ' * bool(parent)}{config.from_run}; give data with labels and such a method{', or leave --from out' * bool(parent)}"
         )
     return found
 
 
-def _training(name, fit, spec, head_layers, classes, examples, teacher=None):
-    return Training(name, fit, spec, head_layers, classes, Duration.of(fit, examples).total, teacher)
+def _training(name, fit, spec, head_layers, classes, examples, teacher=None, runs=1):
+    return Training(name, fit, spec, head_layers, classes, Duration.of(fit, examples).total, teacher, runs)

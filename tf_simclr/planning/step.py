@@ -4,8 +4,9 @@ import tensorflow as tf
 
 from tf_simclr.augment.views import draws_of
 from tf_simclr.stages import setup
+from tf_simclr.stages.pretrain import contrastive_model
 from tf_simclr.training.fit import prepare
-from tf_simclr.training.models import ContrastiveModel, DistillationModel, SupervisedModel
+from tf_simclr.training.models import DistillationModel, SupervisedModel
 
 
 def make_step(training, batch_size, config):
@@ -33,7 +34,7 @@ def _model(training, precision):
     network = setup.build_network(training.spec, training.head_layers, training.classes, 0, precision)
     fit = training.fit
     if training.name == "pretrain":
-        return ContrastiveModel(network, fit.temperature)
+        return contrastive_model(network, fit, lambda: setup.build_network(training.spec, training.head_layers, 0, 0, precision))
     if training.teacher is None:
         return SupervisedModel(network, fit.weight_decay)
     spec, head_layers = training.teacher
@@ -53,4 +54,4 @@ def _batch(training, size, on_device):
     labelled = {**part, "label": number}
     if training.teacher is None:
         return labelled if training.classes else part
-    return ({"unlabelled": part} if fit.alpha > 0 else {}) | ({"labelled": labelled} if fit.alpha < 1 else {})
+    return {name: labelled if name == "labelled" else part for name in training.batches}

@@ -46,7 +46,7 @@ def run(config, data=None):
     parent = setup.parent_of(config, ("pretrain",))
     config = setup.with_data_of(config, parent, data)
     data = setup.find_data(config, data, parent)
-    spec, plan = setup.architecture(config, data.train, parent), _plan(config)
+    spec, plan = setup.architecture(config, data.train, parent), steps(config)
     _check(config, data, spec, plan)
     run = setup.open_run(config, data, spec, config.finetune.selector, parent=parent)
     if (result := setup.finished(run)) is not None:
@@ -88,8 +88,9 @@ def _sample(source, directory):
     return path
 
 
-def _plan(config):
-    """[(method, label seed)] in the order to run; what a method starts from comes before it."""
+def steps(config):
+    """What a pipeline runs, in order: a list of (method, label seed), pretrain with None for a seed. What a method starts from comes
+    before it."""
     wanted = set(config.method_names)
     for method in reversed(METHODS):
         if method in wanted and METHODS[method][1] in METHODS:

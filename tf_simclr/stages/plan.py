@@ -9,7 +9,7 @@ from tf_simclr.data import from_arrays
 from tf_simclr.inspection.suggest import free_memory, measure
 from tf_simclr.planning.accelerators import ACCELERATORS
 from tf_simclr.planning.plan import on_accelerator, on_machine, plan_training
-from tf_simclr.planning.recipe import Problem, trainings
+from tf_simclr.planning.recipe import Problem, pretraining, trainings
 from tf_simclr.planning.tables import accelerator_table, training_table
 from tf_simclr.run_directory import make_directory
 from tf_simclr.stages import setup
@@ -26,11 +26,11 @@ def run(config, data=None):
       accelerators (see `planning.plan.on_machine`).
     """
     problem = Problem.of(config, data)
-    found, precision = trainings(config, problem), config.precision
-    rows = [plan_training(training, precision) for training in found]
+    precision = config.precision
+    rows = [plan_training(training, precision) for training in trainings(config, problem)]
     machines = [on_accelerator(name, rows, config.utilisation, precision) for name in ACCELERATORS]
     if config.measure:
-        machines.append(on_machine("this machine", rows, _speed_here(found[0], rows[0], config), free_memory()))
+        machines.append(on_machine("this machine", rows, _speed_here(pretraining(config, problem), config), free_memory()))
     result = {
         "problem": vars(problem),
         "utilisation": config.utilisation,
@@ -49,9 +49,9 @@ def run(config, data=None):
     return result
 
 
-def _speed_here(training, row, config):
-    """FLOP/s of the pretraining's steps on this machine."""
+def _speed_here(training, config):
+    """FLOP/s of the steps of a pretraining on this machine."""
     spec = training.spec
     noise = np.random.default_rng(0).integers(0, 256, [16, spec.image_size, spec.image_size, spec.channels], np.uint8)
     images_per_second, _, _ = measure(from_arrays(noise).train, spec.image_size, config)
-    return images_per_second * row["step_flops"]
+    return images_per_second * plan_training(training, config.precision)["step_flops"]

@@ -31,14 +31,14 @@ def run(config, data=None):
     unlabelled = data.train.without_labels()
     duration = Duration.of(fit, len(unlabelled))
     with strategy.scope():
-        network = setup.build_network(spec, spec.head_layers, 0, config.seed, config.precision)
+
+        def build():
+            return setup.build_network(spec, spec.head_layers, 0, config.seed, config.precision)
+
+        network = build()
         if parent:
             restore_network(parent.weights, network, head=parent.spec().head_layers > 0)
-        memory = None
-        if fit.queue:
-            average = setup.build_network(spec, spec.head_layers, 0, config.seed, config.precision)
-            memory = Memory(average, network, fit.ema, fit.queue)
-        model = ContrastiveModel(network, fit.temperature, fit.micro_batch_size, memory)
+        model = contrastive_model(network, fit, build)
         callbacks = []
         wanted = fit.probe_every and data.train.labels is not None
         if wanted and data.evaluation is None:
@@ -53,3 +53,9 @@ def run(config, data=None):
     result = setup.conclude(run, lambda: {"seconds": clock.seconds(), "steps": duration.total, **metrics})
     logging.info("pretrained on %d images in %.0f s; next: --stage=finetune --from=%s", len(unlabelled), result["seconds"], run.path)
     return result
+
+
+def contrastive_model(network, fit, build):
+    """The `ContrastiveModel` of a `PretrainConfig`; where it asks for a memory, `build` makes the average network, whatever its weights."""
+    memory = Memory(build(), network, fit.ema, fit.queue) if fit.queue else None
+    return ContrastiveModel(network, fit.temperature, fit.micro_batch_size, memory)

@@ -16,11 +16,12 @@ class Throughput(tf.keras.callbacks.Callback):
 
     Args:
       batch_size: images per step over all replicas.
+      total: steps of the whole training.
     """
 
-    def __init__(self, batch_size):
+    def __init__(self, batch_size, total):
         super().__init__()
-        self._batch_size = batch_size
+        self._batch_size, self._total = batch_size, total
 
     def on_epoch_begin(self, epoch, logs=None):
         self._steps, self._begin = 0, time.perf_counter()
@@ -35,7 +36,8 @@ class Throughput(tf.keras.callbacks.Callback):
         seconds = time.perf_counter() - self._start
         timed = self._steps - self._untimed
         wait = logs.pop("wait", None)
-        logs["minutes_left"] = (self.params["epochs"] - epoch - 1) * (time.perf_counter() - self._begin) / 60.0
+        left = self._total - int(self.model.optimizer.iterations.numpy())
+        logs["minutes_left"] = left / self._steps * (time.perf_counter() - self._begin) / 60.0
         if timed > 0:
             logs["images_per_second"] = timed * self._batch_size / seconds
             if wait is not None:

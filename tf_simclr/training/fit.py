@@ -68,7 +68,7 @@ def train(model, fit, duration, make_batches, sources, run, config, extra_callba
     )
     start = checkpoints.restore()
     saver = told.SaveEvery(checkpoints, config.checkpoint_every, start)
-    callbacks = [told.Throughput(fit.batch_size), *extra_callbacks]
+    callbacks = [told.Throughput(fit.batch_size, duration.total), *extra_callbacks]
     if run.writes:
         callbacks += [told.MetricLines(run.metrics, start), tf.keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False)]
     callbacks += [told.StopAtNaN(), saver]
@@ -91,9 +91,10 @@ def train(model, fit, duration, make_batches, sources, run, config, extra_callba
         # The optimizer's count of steps may have gone on while the error came up.
         steps = range(saver.step, min(duration.total, saver.step + config.steps_per_execution))
         where = f"step {steps.start + 1}" if len(steps) == 1 else f"one of the steps {steps.start + 1} to {steps.stop}"
+        good = "holds the last good checkpoint" if any(run.checkpoints.glob("step-*")) else "has no checkpoint yet"
         raise NotFiniteError(
             f"{what} must be finite, got NaN or infinity in {where}, on {_names(make_batches, steps, sources)}; nothing of it is saved, and"
-            f" {run.path} holds the last good checkpoint: lower the learning rate, or look at these images"
+            f" {run.path} {good}: lower the learning rate, or look at these images"
         ) from error
     finally:
         interruption.forget()
