@@ -268,6 +268,18 @@ def test_a_stage_gets_the_settings(monkeypatch):
     assert received == [replace(Config(), model__depth=34)]
 
 
+@pytest.mark.parametrize("flags", [["--data_dir="], ["--data_dir=", "--from=x"]])
+def test_images_named_by_nothing_are_not_the_bundled_ones(flags, capsys):
+    assert cli.main(["--stage=pretrain", *flags]) == 2
+    assert "data_dir must be a path, got an empty one, as by a variable that is not set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("data", [[], ([], [])])
+def test_data_of_another_kind_are_refused(data):
+    with pytest.raises(UsageError, match="^data must be what from_arrays or from_dataset returns, got (list|tuple); pass it"):
+        tf_simclr.run(Config(), data)
+
+
 # As a process
 
 

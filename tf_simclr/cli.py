@@ -41,6 +41,8 @@ def prepare(debug=False):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
     # Addons announces its end of life at every import; the lock files pin the last release on purpose.
     warnings.filterwarnings("ignore", message=r"\s*TensorFlow Addons")
+    # Pictures with class names in a script that matplotlib's font lacks: one warning for every letter.
+    warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from")
     # Imported here because absl's logging defines flags of its own in the global FLAGS.
     from absl import flags, logging
 

@@ -56,16 +56,17 @@ def test_folders_that_are_mistakes_are_refused(tmp_path):
     save(tmp_path / "a/1.png")
     (tmp_path / "b").mkdir()
     refuse("every class needs images, got none in .*b;", load, "folder", data_dir=tmp_path)
-    refuse("needs directories that can be read, got .*1.png", load, "folder", data_dir=tmp_path / "a/1.png")
+    refuse("data_dir must be a directory with dataset=folder, got the file .*1.png", load, "folder", data_dir=tmp_path / "a/1.png")
     (tmp_path / "b" / "broken.png").write_bytes(b"not an image")
     refuse("bad, got 1 of 2 in .*broken.png: not an image that is read here", load, "folder", data_dir=tmp_path)
 
 
-def test_a_folder_of_splits_is_explained(tmp_path):
-    for name in ("train/a/1.png", "train/b/1.png", "val/a/1.png", "val/b/1.png"):
+@pytest.mark.parametrize("train, test", [("train", "val"), ("Train", "Test")])
+def test_a_folder_of_splits_is_explained(tmp_path, train, test):
+    for name in (f"{train}/a/1.png", f"{train}/b/1.png", f"{test}/a/1.png", f"{test}/b/1.png"):
         save(tmp_path / name)
-    refuse("use data_dir=.*train and eval_data_dir=.*val", load, "folder", data_dir=tmp_path)
-    data = load("folder", data_dir=tmp_path / "train", eval_data_dir=tmp_path / "val")
+    refuse(f"use data_dir=.*{train} and eval_data_dir=.*{test}", load, "folder", data_dir=tmp_path)
+    data = load("folder", data_dir=tmp_path / train, eval_data_dir=tmp_path / test)
     assert data.evaluation.class_names == ("a", "b") and len(data.evaluation) == 2
 
 

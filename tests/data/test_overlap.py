@@ -198,7 +198,7 @@ def test_places_of_two_kinds_cannot_be_joined(tmp_path):
     with pytest.raises(UsageError, match="b.npz must be stored .*, pixels of shape \\[9, 8, 3\\], got pixels of shape \\[5, 8, 3\\]"):
         load_data(DataConfig(dataset="npz", **homes))
     homes["unlabeled_dir"] = write_folder(tmp_path / "c", range(3))
-    with pytest.raises(UsageError, match="needs a file written by numpy.savez .*, got .*/c"):
+    with pytest.raises(UsageError, match="unlabeled_dir must be a file with dataset=npz, got the directory .*/c"):
         load_data(DataConfig(dataset="npz", **homes))
     homes["unlabeled_dir"] = str(tmp_path / "nowhere")
     with pytest.raises(UsageError, match="unlabeled_dir must be an existing path"):

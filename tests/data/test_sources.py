@@ -189,7 +189,7 @@ def test_other_files_than_npz_are_refused(tmp_path):
     refuse("a file of named arrays, got a single array", load, "npz", data_dir=tmp_path / "one.npy")
     (tmp_path / "text.npz").write_text("hello")
     refuse("written by numpy.savez", load, "npz", data_dir=tmp_path / "text.npz")
-    refuse("written by numpy.savez", load, "npz", data_dir=tmp_path)
+    refuse("data_dir must be a file with dataset=npz, got the directory", load, "npz", data_dir=tmp_path)
 
 
 # Data in memory.
@@ -201,6 +201,9 @@ def test_arrays_give_training_and_evaluation():
     assert data.train.class_names == data.evaluation.class_names == ("a", "b", "c")
     assert from_arrays(IMAGES).evaluation is None
     refuse("eval_images and eval_labels, got only one", from_arrays, IMAGES, LABELS, IMAGES)
+    refuse("got 1 images without one in eval_images", from_arrays, IMAGES, LABELS, OTHERS[:2], [0, -1])
+    refuse("images must be one array of images of one size, got list", from_arrays, [IMAGES[0], IMAGES[0, 1:]])
+    assert from_arrays(IMAGES, LABELS, class_names=None).train.class_names == from_arrays(IMAGES, LABELS).train.class_names
     refuse("labels of eval_images must be below the number of class names, 3, got 3", from_arrays, IMAGES, LABELS, IMAGES[:1], [3])
 
 
@@ -227,7 +230,11 @@ def test_datasets_are_read_into_arrays(elements):
         (slices(IMAGES).repeat(), "must be finite, got an endless"),
         (slices(IMAGES).take(0), "at least one element"),
         (slices(IMAGES).batch(4), "single images .* got shape \\[4, 6, 5, 3\\]; add .unbatch"),
+        (slices(IMAGES).batch(5), "single images .* got shape \\[2, 6, 5, 3\\]; add .unbatch"),
+        (slices(IMAGES[..., 0]).batch(4), "single images .* got shape \\[4, 6, 5\\]; add .unbatch"),
         (slices({"picture": IMAGES}), "got a dict of picture"),
+        (slices({"image": IMAGES, "labels": LABELS}), "got a dict of image, labels"),
+        (IMAGES, "dataset must be a tf.data.Dataset, got ndarray"),
         (slices((IMAGES, LABELS, LABELS)), "got tuple"),
         (slices(IMAGES / 255.0), "must be uint8"),
         (slices(IMAGES).enumerate().map(lambda i, image: image[: 2 + i % 2]), "must have one size, got \\[2, 5, 3\\] and \\[3, 5, 3\\]"),

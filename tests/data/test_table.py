@@ -72,10 +72,10 @@ def test_paths_are_relative_to_the_table_or_absolute(home, monkeypatch):
     monkeypatch.chdir(home / "in")
     (home / "table.csv").write_text(f"0.png\n{home}/in/1.png\n../in/2.png\n")
     (home / "table.csv").rename(home / "in" / "table.csv")
-    for location in ("table.csv", f"{home}/in/table.csv"):
+    for location, start in (("table.csv", ""), (f"{home}/in/table.csv", f"{home}/in/")):
         train = load_data(DataConfig(dataset="csv", data_dir=location)).train
         assert [path.rpartition("/")[2] for path in train.encoded] == ["0.png", "1.png", "2.png"]
-        assert [train.name(i) for i in range(2)] == [f"{home}/in/{i}.png" for i in range(2)]
+        assert [train.name(i) for i in range(2)] == [f"{start}0.png", f"{home}/in/1.png"], "as the table and its place are given"
 
 
 def test_numbers_are_classes_in_the_order_of_their_value(home):
@@ -143,8 +143,12 @@ def test_missing_files_are_bad_images(home):
         ("", "at least one row of split train in .*table.csv, got none"),
         ("path,label\n", "at least one row of split train"),
         ("path,label,split\nin/0.png,a,test\n", "at least one row of split train"),
+        ("image_path,label\nin/0.png,a\n", "the paths is one of path, file, .*, got image_path, label; rename that column"),
+        ("filepath,kind\nin/0.png,a\n", "the paths is one of path, file, .*, got filepath, kind; rename that column"),
+        ("photo.name,id,split\nin/0.png,1,train\n", "the paths is one of path, file, .*, got photo.name, id, split"),
     ],
-    ids=["a path twice", "a column less", "no label", "empty", "only a header", "only a test split"],
+    ids=["a path twice", "a column less", "no label", "empty", "only a header", "only a test split"]
+    + ["a header of other words", "of unknown words alone", "and a split"],
 )
 def test_tables_that_do_not_fit_are_refused(home, text, message):
     refuse(message, home, text)
@@ -156,5 +160,7 @@ def test_other_text_than_utf8_is_refused(home, encoding, label):
 
 
 def test_a_directory_is_no_table(home):
-    with pytest.raises(UsageError, match="needs a text file in UTF-8 that can be read, got .*Is a directory"):
+    with pytest.raises(UsageError, match="^data_dir must be a file with dataset=csv, got the directory .*; give a file, or data"):
         load_data(DataConfig(dataset="csv", data_dir=str(home)))
+    with pytest.raises(UsageError, match="^unlabeled_dir must be a file with dataset=csv, got the directory .*/in;"):
+        load(home, "in/0.png,a\n", unlabeled_dir=str(home / "in"))

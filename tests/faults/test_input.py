@@ -39,7 +39,7 @@ CLASSES = {
     "class of one image, of which one is held out": (
         {"a": 3, "b": 1},
         ["--eval_on=holdout"],
-        "at least 2 different images of every class, got 1 of class b; use eval_on=test",
+        "at least 2 different images of every class, got 1 of class b; add images of it or leave it out",
     ),
     "class of one image, of which two are asked for": (
         {"a": 3, "b": 1},

@@ -103,3 +103,8 @@ def test_a_map_of_many_classes_names_the_most_frequent():
     (legend,) = figure.legends
     texts = [text.get_text() for text in legend.get_texts()]
     assert len(texts) == 11 and texts[:2] == ["others", "$c3"]
+
+
+def test_a_map_names_classes_that_matplotlib_would_leave_out():
+    (legend,) = draw_map(np.zeros([6, 2]), np.ones(2), ["_background", "cat", "_background", "_x", "_x", ""], "a title").legends
+    assert [text.get_text() for text in legend.get_texts()] == ["no class", "_background", "_x", "cat"]

@@ -1,18 +1,22 @@
 """What `--stage=inspect` says about folders with all kinds of mistakes, and that the commands it suggests run."""
 
+import dataclasses
 import json
 import shlex
+import sys
 
 import numpy as np
 import pytest
 import tiny
 from PIL import Image
 
+from tf_simclr import program
 from tf_simclr.cli import main, parse
 from tf_simclr.config import Config, ModelConfig
 from tf_simclr.inspection import suggest
 from tf_simclr.inspection.report import commands
 from tf_simclr.inspection.suggest import free_memory, step_bytes, usual_size
+from tf_simclr.inspection.summary import summarise
 from tf_simclr.stages.inspect import held_out
 
 pytestmark = pytest.mark.usefixtures("short_resnet_throughout")
@@ -70,7 +74,7 @@ def test_what_a_folder_holds_is_counted(folder, inspected):
 def test_the_report_says_what_to_do(inspected):
     out, result = inspected
     text = (out / "inspection.txt").read_text()
-    assert "more than --max_bad_fraction=1.00% are bad" in text and "up to --labels_per_class=18, the images of bad $y" in text
+    assert "more than --max_bad_fraction=1.00% of one set are bad" in text and "up to --labels_per_class=18, the images of bad $y" in text
     assert "good $x has 2.0 times as many" in text and "3.png (labelled) is" in text and "will not start  an image stands in two" in text
     assert (out / "quarantine.csv").read_text().count("\n") == 2
     suggestion = result["suggestion"]
@@ -103,6 +107,41 @@ def test_what_is_suggested_is_what_a_hold_out_leaves(monkeypatch):
     assert {"--eval_on=holdout", "--batch_size=16", "--temperature=0.7", "--epochs=2"} <= set(shlex.split(pretrain))
     assert "--labels_per_class=10" in shlex.split(finetune)
     assert not commands(training.take(np.arange(1)), suggestion, config, holdout=True), "a single image"
+
+
+def test_no_labels_are_suggested_where_a_class_has_no_image(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(suggest, "measure", lambda *_: (1000.0, 10, ModelConfig(image_size=16)))
+    tiny.write_npz(tmp_path / "mine.npz", *tiny.images(36, 0), class_names=[*tiny.CLASSES, "never"])
+    assert main(["--stage=inspect", f"--data_dir={tmp_path / 'mine.npz'}", f"--run_dir={tmp_path / 'out'}"]) == 0
+    printed = capsys.readouterr().out
+    assert "none that is the same for every class: never has no image" in printed and "--labels_per_class" not in printed
+    (pretrain,) = json.loads((tmp_path / "out" / "inspection.json").read_text())["commands"]
+    assert "--stage=pretrain" in pretrain
+
+
+def test_a_set_that_alone_has_too_many_bad_images_is_named():
+    data = tiny.data()
+    few = dataclasses.replace(data.evaluation.take(np.arange(9)), bad=(("x", "damaged"),))
+    assert summarise(dataclasses.replace(data, evaluation=few))["bad"] == {
+        "images": 1,
+        "largest_share": 0.1,
+        "examples": [{"path": "x", "reason": "damaged"}],
+    }
+
+
+def test_commands_begin_as_this_one_was_found(monkeypatch, tmp_path):
+    script = tmp_path / "bin" / "tf-simclr"
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+    monkeypatch.setenv("PATH", "")
+    assert program.name() == f"{tmp_path}/bin/python -m tf_simclr"
+    script.parent.mkdir()
+    script.write_text("")
+    script.chmod(0o755)
+    assert program.name() == str(script)
+    monkeypatch.chdir(tmp_path)
+    assert program.name() == "bin/tf-simclr"
+    monkeypatch.setenv("PATH", str(script.parent))
+    assert program.name() == "tf-simclr"
 
 
 def test_a_class_of_one_image_cannot_be_held_out():

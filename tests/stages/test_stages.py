@@ -10,6 +10,7 @@ import tensorflow as tf
 import tiny
 
 import tf_simclr
+from tf_simclr.config import ModelConfig, replace
 from tf_simclr.data.pipeline import plain_batches
 from tf_simclr.errors import UsageError
 from tf_simclr.evaluation.features import extract
@@ -151,6 +152,12 @@ def test_a_smaller_student_learns_from_its_teacher(root, finetuned):
     # Its recipe's settings, in which the teacher's architecture is given, serve to score it.
     scores = tf_simclr.run(tiny.settings("evaluate", "", from_run=str(root / "student")), tiny.data())
     assert 100 * scores["top1"] == pytest.approx(result["accuracy"])
+    # As a teacher it has another encoder than its ancestor, which no student of its own can start from.
+    again = tiny.settings("distill", root / "again", from_run=str(root / "student"), distill__init="pretrained")
+    again = replace(again, model=ModelConfig())  # which is the run's
+    with pytest.raises(UsageError, match=r"^--init=pretrained needs .* encoder .* in .*/pretrain, width=0.0625, got width=0.03125; give"):
+        tf_simclr.run(again, tiny.data())
+    assert not (root / "again").exists()
 
 
 @pytest.mark.parametrize("alpha, reported", [(0.0, {"accuracy"}), (0.5, {"accuracy", "agreement"})])
@@ -202,15 +209,18 @@ def test_an_export_answers_as_the_network_does(root, finetuned):
 
 
 def test_an_export_for_small_devices_is_scored(root, finetuned):
-    tf_simclr.run(tiny.settings("export", root / "small", from_run=str(finetuned), tflite="float32"), tiny.data())
-    assert [path.name for path in (root / "small" / "tflite").iterdir()] == ["float32.tflite"]
-    (row,) = json.loads((finetuned / "report" / "tflite.json").read_text())["rows"]
+    export, report = finetuned / "export" / "tflite", finetuned / "report" / "tflite.json"
+    tf_simclr.run(tiny.settings("export", "", from_run=str(finetuned), tflite="float32"), tiny.data())
+    assert [path.name for path in export.iterdir()] == ["float32.tflite"]
+    (row,) = json.loads(report.read_text())["rows"]
     assert 100 * row["accuracy"] == pytest.approx(RunDirectory(finetuned).result["accuracy"]) and row["accuracy_drop"] == 0
     other = dataclasses.replace(tiny.data().evaluation, class_names=("a", "b", "c"))
     with pytest.raises(UsageError, match="the classes must be those of"):
         settings = tiny.settings("export", root / "wrong", from_run=str(finetuned), tflite="float32")
         tf_simclr.run(settings, dataclasses.replace(tiny.data(), evaluation=other))
     assert not (root / "wrong").exists()
+    tf_simclr.run(tiny.settings("export", "", from_run=str(finetuned)), tiny.data())
+    assert not export.exists() and not report.exists(), "the report goes with the files that it is of"
 
 
 def test_the_selector_chooses_the_layer_everywhere(root, pretrained):
@@ -251,7 +261,7 @@ def test_a_finished_run_is_not_repeated(finetuned, pretrained):
         ("pipeline", {"from_run": "PRETRAINED", "methods": "supervised"}, "none of --methods=supervised starts from --from="),
         ("pipeline", {"from_run": "PRETRAINED", "methods": "self_distill", "distill__selector": 4}, "--distill_selector must be at most 3"),
         ("plan", {"from_run": "FINETUNED"}, "to be a run of pretrain, got .* a run of finetune"),
-        ("plan", {"from_run": "PRETRAINED", "methods": "linear_eval"}, "needs labels and a method that trains, got 3 classes"),
+        ("plan", {"from_run": "PRETRAINED", "methods": "linear_eval"}, "labels and a method that trains, got 3 classes"),
         ("pretrain", {"strategy": "mirrored", "pretrain__batch_size": 33}, "multiple of the 2 replicas"),
         (
             "pipeline",

@@ -102,7 +102,7 @@ def inspect_header(content, config):
             return digest(content), height, width, channels, image.format
     except Exception as error:  # readers of damaged headers fail in many ways
         if "DecompressionBomb" in type(error).__name__:
-            return f"more pixels than max_pixels={config.max_pixels:,}"
+            return f"too many pixels: {str(error).partition(',')[0]}"  # for Pillow, whatever max_pixels is
         if type(error).__name__ == "UnidentifiedImageError":
             return "not an image that is read here (JPEG, PNG, GIF, BMP, WebP)"
         return f"damaged header ({type(error).__name__}: {str(error)[:100]})"

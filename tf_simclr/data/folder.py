@@ -78,11 +78,12 @@ def _classes(location):
     except OSError as error:
         _refuse(error)
     directories = [entry.name for entry in entries if entry.is_dir()]
-    tests = [name for name in directories if name in _TESTS]
-    if "train" in directories and tests:
+    tests = [name for name in directories if name.lower() in _TESTS]
+    trains = [name for name in directories if name.lower() == "train"]
+    if trains and tests:
         raise UsageError(
-            f"dataset folder needs one split, got {location} with train and {tests[0]}; use"
-            f" data_dir={os.path.join(location, 'train')} and eval_data_dir={os.path.join(location, tests[0])}"
+            f"dataset folder needs one split, got {location} with {trains[0]} and {tests[0]}; use"
+            f" data_dir={os.path.join(location, trains[0])} and eval_data_dir={os.path.join(location, tests[0])}"
         )
     apart = {_place(path) for path in (location, *(os.path.join(location, name) for name in directories))}
     files = [_images_below(os.path.join(location, name), apart) for name in directories]

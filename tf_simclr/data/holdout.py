@@ -26,7 +26,10 @@ def hold_out(source, fraction):
       UsageError: no labels, or a class with fewer than two different images.
     """
     if source.labels is None:
-        raise UsageError("eval_on=holdout needs labels to hold out a share of every class, got images without labels; use eval_on=test")
+        raise UsageError(
+            "eval_on=holdout needs labels to hold out a share of every class, got images without labels; give labels, or labelled images to"
+            " evaluate on (eval_data_dir)"
+        )
     random = np.random.RandomState(_SEED)
     held = np.zeros(len(source), bool)
     for number in range(len(source.class_names)):
@@ -39,6 +42,6 @@ def hold_out(source, fraction):
         if not np.any(~held[source.labels == number]):
             raise UsageError(
                 f"eval_on=holdout needs at least 2 different images of every class, got {np.sum(source.labels == number)} of class"
-                f" {name}; use eval_on=test"
+                f" {name}; add images of it or leave it out, or give images to evaluate on (eval_data_dir)"
             )
     return Data(source.take(np.flatnonzero(~held)), source.take(np.flatnonzero(held)))

@@ -1,6 +1,7 @@
 """A directory of IDX files, the format of MNIST: big-endian header (0, 0, type, rank, sizes), then the values."""
 
 import gzip
+import math
 import pathlib
 import zlib
 
@@ -61,7 +62,7 @@ def read_array(path):
         )
     header = 4 + 4 * content[3]
     shape = [int.from_bytes(content[i : i + 4], "big") for i in range(4, header, 4)]
-    expected = header + int(np.prod(shape))
+    expected = header + math.prod(shape)
     if len(content) != expected:
         raise UsageError(f"{path} must hold {expected} bytes for its shape {shape}, got {len(content)}; fetch it again")
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)

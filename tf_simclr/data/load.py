@@ -24,6 +24,7 @@ _READERS = {
 }
 _ENCODED = ("folder", "csv", "tfrecord")
 _FILES = {"npz": "file", "csv": "file"}  # what data_dir is, where it is no directory
+_EITHER = ("tfrecord",)  # where it may be one or the other
 _DEFAULT = "fashion_mnist_8k"
 _TFDS = "tfds:"
 
@@ -119,12 +120,12 @@ def _read(config):
         test = read(config.data_dir, "test", train.class_names)
         if test is None or test.labels is None:
             return Data(train)
-        _check_evaluation(train, test, config.data_dir)
+        check_evaluation(train, test, config.data_dir)
         return Data(train, test)
     evaluation = read(config.eval_data_dir, "test", train.class_names)
     if evaluation is None:
         evaluation = read(config.eval_data_dir, "train", train.class_names)
-    _check_evaluation(train, evaluation, config.eval_data_dir)
+    check_evaluation(train, evaluation, config.eval_data_dir)
     return Data(train, evaluation)
 
 
@@ -146,6 +147,12 @@ def _reader(config, **choices):
         elsewhere = name == "tfrecord" or (named and "://" in value)
         if value and not elsewhere and not os.path.exists(os.path.expanduser(value) if named else value):  # as TFDS expands it
             raise UsageError(f"{setting} must be an existing path, got {value}; check the spelling")
+        kind = _FILES.get(name, "directory")
+        if value and not named and name not in _EITHER and os.path.isdir(value) != (kind == "directory"):
+            other = "file" if kind == "directory" else "directory"
+            raise UsageError(
+                f"{setting} must be a {kind} with dataset={name}, got the {other} {value}; give a {kind}, or all data of another kind"
+            )
     if named:
         from tf_simclr.data import tfds_source
 
@@ -156,7 +163,8 @@ def _reader(config, **choices):
     return functools.partial(read, limits=config, **choices) if name in _ENCODED else read
 
 
-def _check_evaluation(train, evaluation, where):
+def check_evaluation(train, evaluation, where):
+    """Raises UsageError where evaluation images lack labels, or their classes are not those of the training images, if these have any."""
     if evaluation.labels is None:
         raise UsageError(f"evaluation data must have labels, got images without labels in {where}; give labelled ones as eval_data_dir")
     if without := int(sum(evaluation.labels < 0)):

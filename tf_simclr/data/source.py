@@ -147,7 +147,10 @@ def as_source(images, labels=None, class_names=(), what="images"):
     Raises:
       UsageError: a wrong dtype, shape or range, or labels of another number than the images.
     """
-    images = np.asarray(images)
+    try:
+        images = np.asarray(images)
+    except ValueError as error:  # a list of images of several sizes
+        raise UsageError(f"{what} must be one array of images of one size, got {type(images).__name__} ({error}); resize them") from error
     if images.dtype != np.uint8:
         raise UsageError(
             f"{what} must be uint8 in 0..255, got {images.dtype}; convert them, floats in [0, 1] by (images * 255).round().astype('uint8')"
@@ -181,7 +184,7 @@ def checked_labels(labels, examples, class_names, what):
         raise UsageError(f"labels of {what} must be at least 0, or {NO_LABEL} for an image without a label, got {labels.min()}")
     if labels.max() == NO_LABEL:
         return None, ()
-    classes = int(labels.max()) + 1
+    classes, class_names = int(labels.max()) + 1, () if class_names is None else class_names
     if not len(class_names) and classes > _UNNAMED:
         raise UsageError(
             f"labels of {what} without class names must be numbers from 0 to {_UNNAMED - 1:,}, got {classes - 1}; number the classes from 0"

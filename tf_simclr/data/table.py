@@ -50,7 +50,7 @@ def read(location, split, class_names=(), *, limits, check=True):
         raise UsageError(f"dataset csv needs at least one row of split {split} in {location}, got none; check data_dir")
     names = class_names_of({label for _, label, _ in rows if label}, class_names)
     number = {name: i for i, name in enumerate(names)}
-    folder = os.path.dirname(os.path.abspath(location))
+    folder = os.path.dirname(location)
     paths = np.array([os.path.join(folder, path) for path, _, _ in rows], object)
     labels = np.array([number.get(label, -1) for _, label, _ in rows]) if names else None
     return as_encoded(paths, labels, names, Files(), limits, location, check)
@@ -81,6 +81,7 @@ def _rows(location):
     header = [cell.lower() for cell in table[0][1]] if table else []
     place = {kind: next((i for i, cell in enumerate(header) if cell in names), None) for kind, names in _COLUMNS.items()}
     if place["path"] is None:
+        _refuse_unknown_header(location, header)
         place = {"path": 0, "label": 1 if len(header) > 1 else None, "split": None}
     else:
         del table[0]
@@ -94,6 +95,16 @@ def _rows(location):
             raise UsageError(f"every path must stand once in {location}, got {path} in lines {seen[path]} and {number}; drop one")
         rows.append((path, label, split.lower()))
     return rows
+
+
+def _refuse_unknown_header(location, first):
+    """Raises UsageError where a first line that does not name the paths' column seems to name columns all the same."""
+    named = any(cell in (*LABELS, *SPLITS) for cell in first) or (first and not os.path.splitext(first[0])[1])
+    if named and not os.path.exists(os.path.join(os.path.dirname(location), first[0])):
+        raise UsageError(
+            f"the first line of {location} must be a row, or name its columns, of which that of the paths is one of {', '.join(PATHS)}, got"
+            f" {', '.join(first)[:100]}; rename that column"
+        )
 
 
 _COLUMNS = {"path": PATHS, "label": LABELS, "split": SPLITS}

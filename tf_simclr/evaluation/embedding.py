@@ -61,17 +61,19 @@ def draw_map(points, shares, names, title):
     if names is None:
         axes.scatter(*points.T, color=BLUE, **style)
     else:
-        names = np.array(names, object)
+        names, written = np.array(names, object), []
         counts = collections.Counter(name for name in names if name).most_common()
         shown = [name for name, _ in counts[: len(_COLOURS)]]
         others = ~np.isin(names, shown)
         if others.any():
-            axes.scatter(*points[others].T, color=GREY, label="others" if len(counts) > len(shown) else "no class", **style)
+            axes.scatter(*points[others].T, color=GREY, label="0", **style)
+            written.append("others" if len(counts) > len(shown) else "no class")
         for name, colour in zip(shown, _COLOURS):
-            axes.scatter(*points[names == name].T, color=colour, label=name if len(name) < 24 else f"{name[:23]}…", **style)
+            axes.scatter(*points[names == name].T, color=colour, label="0", **style)
+            written.append(name if len(name) < 24 else f"{name[:23]}…")
         legend = figure.legend(loc="outside right upper", fontsize=9, frameon=False)
-        for text in legend.get_texts():
-            text.set(**PLAIN)
+        for text, words in zip(legend.get_texts(), written):  # a label that begins with _ would be left out
+            text.set(text=words, **PLAIN)
     first, second = (f"component {i}, {100 * share:.0f} % of the variance" for i, share in enumerate(shares, start=1))
     axes.set(xlabel=first, ylabel=second, xticks=[], yticks=[])
     axes.set_title(title, fontsize=11, **PLAIN)

@@ -44,6 +44,12 @@ def write_tflite(network, calibration_images, kinds, directory):
         _path(directory, kind).write_bytes(_convert(network, kind, calibration_images))
 
 
+def forget_report(report):
+    """Removes what `report_tflite` wrote into a directory."""
+    for name in ("tflite.json", "tflite.md"):
+        pathlib.Path(report, name).unlink(missing_ok=True)
+
+
 def report_tflite(network, source, kinds, directory, report):
     """Scores the files of an export and writes tflite.json ({"rows": rows}) and tflite.md.
 

@@ -4,6 +4,7 @@ import shlex
 
 import numpy as np
 
+from tf_simclr import program
 from tf_simclr.config import IN_MEMORY, DataConfig, ModelConfig, PretrainConfig
 from tf_simclr.option import options
 
@@ -27,8 +28,7 @@ def describe(summary, suggestion, config, directory, training, next_lines, obsta
       obstacle: what fine-tuning will stop at, or "".
     """
     s, bad = summary, summary["bad"]
-    everything = s["images"] + s["evaluation_images"] + bad["images"]
-    share = bad["images"] / everything
+    share = bad["images"] / (s["images"] + s["evaluation_images"] + bad["images"])
     rows = [
         ("images", f"{s['images']:,} for training ({_labels_in_words(s)}), {s['evaluation_images'] or 'none'} for evaluation"),
         ("formats", _listed(s["formats"])),
@@ -43,8 +43,9 @@ def describe(summary, suggestion, config, directory, training, next_lines, obsta
         *_suggested(len(training), suggestion),
         ("pictures", f"{directory}/images.png, {directory}/views.png"),
     ]
-    if share > config.data.max_bad_fraction:
-        rows.append(("will not start", f"more than --max_bad_fraction={config.data.max_bad_fraction:.2%} are bad: mend or remove them"))
+    if bad["largest_share"] > config.data.max_bad_fraction:
+        allowed = f"--max_bad_fraction={config.data.max_bad_fraction:.2%}"
+        rows.append(("will not start", f"more than {allowed} of one set are bad: mend or remove them"))
     if s["overlap"] and not config.data.allow_overlap:
         rows.append(("will not start", "an image stands in two sets: remove it from one, or say --allow_overlap"))
     if obstacle:
@@ -74,7 +75,8 @@ def commands(training, suggestion, config, holdout):
     if training.labels is not None:
         few = min(_LABELS_PER_CLASS, *_images_by_class(training).values())
         fine = {"batch_size": 64, "steps": 600, **_RULE, "run_dir": f"{home}/finetune"}
-        lines.append(_line(stage="finetune", **{"from": f"{home}/pretrain"}, labels_per_class=few, **fine))
+        if few:
+            lines.append(_line(stage="finetune", **{"from": f"{home}/pretrain"}, labels_per_class=few, **fine))
     return lines
 
 
@@ -86,7 +88,7 @@ def _given(section, cls):
 
 
 def _line(**flags):
-    return " ".join(["tf-simclr", *(shlex.quote(f"--{name}={_text(value)}") for name, value in flags.items())])
+    return " ".join([program.name(), *(shlex.quote(f"--{name}={_text(value)}") for name, value in flags.items())])
 
 
 def _text(value):
@@ -135,9 +137,12 @@ def _budget(training):
         return
     counts = _images_by_class(training)
     least, most = min(counts, key=counts.get), max(counts, key=counts.get)
+    if not counts[least]:
+        yield ("label budget", f"none that is the same for every class: {least} has no image to train on")
+        return
     yield ("label budget", f"up to --labels_per_class={counts[least]:,}, the images of {least}")
     if counts[most] > 1.5 * counts[least]:
-        yield ("", f"{most} has {counts[most] / max(1, counts[least]):.1f} times as many: look at the balanced accuracy")
+        yield ("", f"{most} has {counts[most] / counts[least]:.1f} times as many: look at the balanced accuracy")
 
 
 def _suggested(images, suggestion):

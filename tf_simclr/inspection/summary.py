@@ -37,7 +37,11 @@ def summarise(data):
         "labelled": labelled,
         "unlabelled": len(train) - labelled,
         "evaluation_images": 0 if evaluation is None else len(evaluation),
-        "bad": {"images": len(data.bad), "examples": [{"path": path, "reason": reason} for path, reason in data.bad[:_SHOWN]]},
+        "bad": {
+            "images": len(data.bad),
+            "largest_share": max(len(part.bad) / (len(part) + len(part.bad)) for part in (train, evaluation) if part is not None),
+            "examples": [{"path": path, "reason": reason} for path, reason in data.bad[:_SHOWN]],
+        },
         "formats": _counts(formats),
         "channels": _counts(_CHANNELS[int(count)] for count in channels),
         "width": _range(widths),

@@ -101,7 +101,7 @@ class Training:
 
     @property
     def batches(self):
-        """Which batches a step has: the unlabelled and the labelled one of a distillation with both; of other trainings one without a name."""
+        """Names of the batches that a step has: a distillation may have unlabelled and labelled, any other training has one without."""
         if self.teacher is None:
             return ("",)
         return ("unlabelled",) * (self.fit.alpha > 0) + ("labelled",) * (self.fit.alpha < 1)
@@ -119,8 +119,8 @@ def pretraining(config, problem):
 
 
 def trainings(config, problem):
-    """The trainings of a pipeline in their order: of those of `pipeline.steps`, the pretraining and the methods that train by steps; without
-    labels the pretraining alone.
+    """The trainings of a pipeline in their order: of what `pipeline.steps` names, pretraining and the methods that train by steps; without
+    labels pretraining alone.
 
     Args:
       config: a `Config`.

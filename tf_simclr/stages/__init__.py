@@ -3,6 +3,7 @@
 import importlib
 
 from tf_simclr import lock
+from tf_simclr.combinations import check_given
 
 
 def run(config, data=None):
@@ -23,6 +24,7 @@ def run(config, data=None):
     """
     from tf_simclr.stages import precision, replicas  # here, as they load TensorFlow
 
+    check_given(config, data)
     config = precision.resolved(config)
     replicas.connect(config)
     stage = importlib.import_module(f"tf_simclr.stages.{config.stage}")

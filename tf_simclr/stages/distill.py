@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from tf_simclr import shipped
+from tf_simclr.combinations import RESNET
 from tf_simclr.data.labels import draw_labels
 from tf_simclr.data.load import brief
 from tf_simclr.data.pipeline import LABELLED_STREAM
@@ -37,7 +38,7 @@ def run(config, data=None):
     selector = facts["selector"] if fit.selector < 0 else fit.selector
     setup.check_selector(selector, spec)
     setup.check_init(fit, selector, facts["selector"])
-    ancestor = _pretrained(parent) if fit.init == "pretrained" else None
+    ancestor = _pretrained(parent, spec) if fit.init == "pretrained" else None
     setup.need_evaluation(data, config)
     names = tuple(facts["class_names"])
     if data.evaluation.class_names != names:
@@ -78,13 +79,20 @@ def run(config, data=None):
     return finish_classifier(network, data, config, run, clock, labels=len(labelled))
 
 
-def _pretrained(run):
-    """The pretraining that a run goes back to. Raises UsageError where there is none."""
+def _pretrained(run, spec):
+    """The pretraining that a run goes back to. Raises UsageError where there is none, or it has another encoder than `spec`."""
     while run.config().stage != "pretrain":
         start = run.config().from_run
         if not start:
             raise UsageError(f"--init=pretrained needs a teacher that was pretrained, but {run.path} started at random; give --init=random")
         run = RunDirectory(shipped.locate(start))
+    mine, theirs = ({name: getattr(of, name) for name in ("backbone", "backbone_size", *RESNET)} for of in (spec, run.spec()))
+    if other := [name for name in mine if mine[name] != theirs[name]]:
+        raise UsageError(
+            f"--init=pretrained needs a student with the encoder that was pretrained in {run.path},"
+            f" {', '.join(f'{name}={theirs[name]}' for name in other)}, got {', '.join(f'{name}={mine[name]}' for name in other)};"
+            " give --init=random"
+        )
     return run
 
 
