@@ -5,6 +5,7 @@ import re
 import tensorflow as tf
 
 from tf_simclr.errors import UsageError
+from tf_simclr.optimizers.adamw import AdamW
 from tf_simclr.optimizers.lars import LARS
 from tf_simclr.optimizers.masks import plain_variables
 from tf_simclr.optimizers.schedules import WarmupCosine, scaled_rate
@@ -23,7 +24,7 @@ def _sgd(rate, fit, network):
 
 
 def _adamw(rate, fit, network):
-    optimizer = tf.keras.optimizers.AdamW(rate, weight_decay=fit.weight_decay)
+    optimizer = AdamW(rate, weight_decay=fit.weight_decay)
     optimizer.exclude_from_weight_decay(var_list=plain_variables(network))
     return optimizer
 
