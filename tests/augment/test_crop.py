@@ -84,7 +84,7 @@ def test_large_images_are_cut_in_whole_blocks_of_pixels(height, width, size, min
 
 def test_a_policy_says_how_far_crops_may_be_stretched():
     def aspects(policy):
-        boxes, _ = views.boxes_of(draws(2000), 32, 32, 32, policy)
+        boxes, _ = views.boxes_of(draws(2000), 32, 32, 32, views.crops_of(policy))
         return boxes[:, 3] / boxes[:, 2]
 
     square, stretched = (aspects(FitConfig(crop_max_aspect=most)) for most in (1.0, 3.0))

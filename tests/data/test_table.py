@@ -160,7 +160,6 @@ def test_other_text_than_utf8_is_refused(home, encoding, label):
 
 
 def test_a_directory_is_no_table(home):
-    with pytest.raises(UsageError, match="^data_dir must be a file with dataset=csv, got the directory .*; give a file, or data"):
+    with pytest.raises(UsageError, match="^data_dir must be a file with dataset=csv, got the directory .*; give a file, or all data"):
         load_data(DataConfig(dataset="csv", data_dir=str(home)))
-    with pytest.raises(UsageError, match="^unlabeled_dir must be a file with dataset=csv, got the directory .*/in;"):
-        load(home, "in/0.png,a\n", unlabeled_dir=str(home / "in"))
+    refuse("^unlabeled_dir must be a file with dataset=csv, got the directory .*/in;", home, "in/0.png,a\n", unlabeled_dir=str(home / "in"))

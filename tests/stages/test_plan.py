@@ -15,7 +15,7 @@ from tf_simclr.models.network import count_parameters
 from tf_simclr.planning.accelerators import ACCELERATORS
 from tf_simclr.planning.cost import network_cost
 from tf_simclr.planning.plan import on_accelerator, on_machine, plan_training
-from tf_simclr.planning.recipe import Problem, trainings
+from tf_simclr.planning.recipe import Problem, pretraining, trainings
 
 SMALL = ModelConfig(depth=10, width=0.125, stem="cifar2", image_size=16, channels=3, head_layers=2, head_dim=5)
 
@@ -117,17 +117,21 @@ def test_what_a_pipeline_runs_is_planned_for_every_label_seed():
 
 
 def test_memory_micro_batches_and_both_batches_of_a_distillation_are_counted(short_resnet):
-    def planned(**changes):
-        config = stated(methods="finetune,self_distill", **changes)
-        return {t.name: plan_training(t) for t in trainings(config, Problem.of(config))}
+    def pretrain(**changes):
+        config = stated(**changes)
+        return plan_training(pretraining(config, Problem.of(config)))
 
-    plain, queue = planned()["pretrain"], planned(pretrain__queue=1000)["pretrain"]
+    def distill(alpha):
+        config = stated(methods="self_distill", distill__alpha=alpha)
+        return plan_training(trainings(config, Problem.of(config))[-1])
+
+    plain, queue = pretrain(), pretrain(pretrain__queue=1000)
     assert queue["step_flops"] - plain["step_flops"] == 2 * plain["forward_flops"]
     assert queue["fixed_bytes"] - plain["fixed_bytes"] == 4 * (plain["parameters"] + 1000 * (128 + 2))
-    parts = planned(pretrain__micro_batch_size=64)["pretrain"]
+    parts = pretrain(pretrain__micro_batch_size=64)
     assert parts["step_flops"] - plain["step_flops"] == 2 * plain["forward_flops"]
     assert (parts["at_a_time"], parts["waiting_bytes"]) == (64, 2 * 4 * 32 * 32 * 3)
-    unlabelled, both, labelled = (planned(distill__alpha=alpha)["self_distill"] for alpha in (1.0, 0.5, 0.0))
+    unlabelled, both, labelled = map(distill, (1.0, 0.5, 0.0))
     forward = unlabelled["forward_flops"]
     assert [row["step_flops"] for row in (unlabelled, both, labelled)] == [4 * forward, 7 * forward, 3 * forward]
     assert both["image_bytes"] == 2 * labelled["image_bytes"] == 2 * unlabelled["image_bytes"]
