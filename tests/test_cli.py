@@ -268,10 +268,10 @@ def test_a_stage_gets_the_settings(monkeypatch):
     assert received == [replace(Config(), model__depth=34)]
 
 
-@pytest.mark.parametrize("flags", [["--data_dir="], ["--data_dir=", "--from=x"]])
-def test_images_named_by_nothing_are_not_the_bundled_ones(flags, capsys):
-    assert cli.main(["--stage=pretrain", *flags]) == 2
-    assert "data_dir must be a path, got an empty one, as by a variable that is not set" in capsys.readouterr().err
+@pytest.mark.parametrize("flags, refused", [([], True), (["--from=nowhere"], False), (["--dataset=npz"], False)])
+def test_images_named_by_nothing_are_not_the_bundled_ones(flags, refused, capsys):
+    assert cli.main(["--stage=pretrain", "--data_dir=", *flags]) == 2
+    assert ("data_dir must be a path, got an empty one, as by a variable that is not set" in capsys.readouterr().err) == refused
 
 
 @pytest.mark.parametrize("data", [[], ([], [])])

@@ -60,7 +60,8 @@ def check_given(config, data):
     """Raises UsageError for images that were named by nothing, or given as something else than `Data`."""
     if data is not None and not hasattr(data, "evaluation"):
         raise UsageError(f"data must be what from_arrays or from_dataset returns, got {type(data).__name__}; pass it through one of them")
-    if data is None and "data__data_dir" in config.given and not (config.data.data_dir or config.data.dataset):
+    named = config.data.data_dir or config.data.dataset or config.from_run or config.images
+    if data is None and "data__data_dir" in config.given and not named:
         raise UsageError(
             "data_dir must be a path, got an empty one, as by a variable that is not set; name the images, or say"
             " --dataset=fashion_mnist_8k for those that come with the package"

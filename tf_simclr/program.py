@@ -1,7 +1,6 @@
 """How this command is started where it runs."""
 
 import os
-import pathlib
 import shlex
 import shutil
 import sys
@@ -10,11 +9,11 @@ NAME = "tf-simclr"
 
 
 def name():
-    """For a shell: tf-simclr where that is what it finds, else the script's path, or the module where there is no script."""
-    script, found = pathlib.Path(sys.executable).with_name(NAME), shutil.which(NAME)
-    if not script.exists():
-        return f"{shlex.quote(sys.executable)} -m tf_simclr"
+    """For a shell: tf-simclr where that is what it finds, else the path of this Python's script, or the module where it has none."""
+    script, found = os.path.join(os.path.dirname(sys.executable or ""), NAME), shutil.which(NAME)
+    if not os.path.isabs(script) or not os.path.exists(script):
+        return NAME if found or not sys.executable else f"{shlex.quote(sys.executable)} -m tf_simclr"
     if found and os.path.samefile(found, script):
         return NAME
-    near = os.path.relpath(script)
-    return shlex.quote(str(script) if near.startswith(os.pardir) else near)
+    near = os.path.join(os.curdir, os.path.relpath(script))
+    return shlex.quote(script if os.pardir in near else near)

@@ -38,10 +38,13 @@ def lower(directory, name, replicas, flags):
     found = {training.name: training for training in trainings(config, Problem.of(config))}
     if name not in found:
         raise UsageError(
-            f"--training must be among those of the recipe, {', '.join(found)}, got {name!r}; give --classes for those with labels"
+            f"--training must be among those of the recipe, {', '.join(found)}, got {name!r}; give --classes for those with labels,"
+            " or --methods that have it"
         )
     training = found[name]
     setup.check_batch(training.fit, replicas)
+    if name == "pretrain":
+        setup.check_micro_batch(training.fit, replicas)
     batch_size = training.fit.batch_size // replicas
     # As on one replica with --jit: with --strategy=tpu the model is not marked as compiled, and its gradients would be those for a CPU.
     step, signature = make_step(training, batch_size, replace(config, jit=True, strategy="one", tpu=""))

@@ -5,8 +5,8 @@
 
 Every combination runs once for each label seed with `--eval_on=holdout` (a stratified part of the *training* images, the same for
 every seed, from which no label is drawn and no image trained on). All other arguments are those of `tf-simclr`. The table is
-printed, best first, and written to OUT/search.json; a combination whose training diverges is last and has no mean. A search that is
-started again goes on where it stopped.
+printed, best first, and written to OUT/search.json; a combination of which a training diverges is last and has no mean. A search that is
+started again goes on where it stopped, and tries again what diverged.
 """
 
 import argparse
@@ -53,7 +53,7 @@ def check(rest, grid):
 
 
 def accuracies(rest, chosen, seeds, out):
-    """Accuracy in percent on the hold-out for every label seed, with one combination of settings; none where a training diverges."""
+    """Accuracy in percent on the hold-out for every label seed, with one combination of settings; the last one None where it diverges."""
     found = {}
     for seed in seeds:
         name = "_".join([*(f"{key}={value}" for key, value in chosen.items()), f"seed={seed}"])
@@ -62,7 +62,8 @@ def accuracies(rest, chosen, seeds, out):
             found[seed] = tf_simclr.run(settings(rest, chosen, *fixed))["accuracy"]
         except NotFiniteError as error:
             logging.warning("%s: %s", name, error)
-            return {}
+            found[seed] = None
+            break
     return found
 
 
@@ -77,14 +78,15 @@ def main(argv=None):
     cli.prepare()
     for chosen in grid:
         found = accuracies(rest, chosen, [int(seed) for seed in arguments.label_seeds.split(",")], arguments.out)
-        spread = statistics.stdev(found.values()) if len(found) > 1 else 0.0
-        mean = statistics.mean(found.values()) if found else None
+        whole = None not in found.values()
+        spread = statistics.stdev(found.values()) if whole and len(found) > 1 else 0.0
+        mean = statistics.mean(found.values()) if whole else None
         rows.append({"settings": chosen, "mean": mean, "std": spread, "by_seed": found})
         rows.sort(key=lambda row: -1.0 if row["mean"] is None else row["mean"], reverse=True)
         (arguments.out / "search.json").write_text(json.dumps({"arguments": rest, "rows": rows}, indent=2) + "\n")
     for row in rows:
         settings = ", ".join(f"{name} {value}" for name, value in row["settings"].items())
-        print(f"{row['mean']:6.2f} ± {row['std']:4.2f} %   {settings}" if row["by_seed"] else f"      diverged   {settings}")
+        print(f"{row['mean']:6.2f} ± {row['std']:4.2f} %   {settings}" if row["mean"] is not None else f"      diverged   {settings}")
 
 
 if __name__ == "__main__":

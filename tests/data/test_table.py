@@ -68,6 +68,13 @@ def test_a_table_without_labels_keeps_its_order(home, text):
     assert train.labels is None and train.class_names == ()
 
 
+def test_a_first_row_may_look_like_a_header(home):
+    """A file without a suffix, in capitals, of a class that is called as columns are."""
+    (home / "in" / "0.png").rename(home / "in" / "IMG_0")
+    train = load(home, "in/IMG_0,Label\nin/1.png,Other\n").train
+    assert rows(train, home) == [("in/IMG_0", "Label"), ("in/1.png", "Other")]
+
+
 def test_paths_are_relative_to_the_table_or_absolute(home, monkeypatch):
     monkeypatch.chdir(home / "in")
     (home / "table.csv").write_text(f"0.png\n{home}/in/1.png\n../in/2.png\n")
@@ -145,10 +152,12 @@ def test_missing_files_are_bad_images(home):
         ("path,label,split\nin/0.png,a,test\n", "at least one row of split train"),
         ("image_path,label\nin/0.png,a\n", "the paths is one of path, file, .*, got image_path, label; rename that column"),
         ("filepath,kind\nin/0.png,a\n", "the paths is one of path, file, .*, got filepath, kind; rename that column"),
+        ("in,label\nin/0.png,a\n", "the paths is one of path, file, .*, got in, label; rename that column"),
+        (",image_path,label\n0,in/0.png,a\n", "the paths is one of path, file, .*, got , image_path, label; rename"),
         ("photo.name,id,split\nin/0.png,1,train\n", "the paths is one of path, file, .*, got photo.name, id, split"),
     ],
     ids=["a path twice", "a column less", "no label", "empty", "only a header", "only a test split"]
-    + ["a header of other words", "of unknown words alone", "and a split"],
+    + ["a header of other words", "of unknown words alone", "of a word that is a folder", "of a data frame", "and a split"],
 )
 def test_tables_that_do_not_fit_are_refused(home, text, message):
     refuse(message, home, text)

@@ -43,11 +43,20 @@ def test_it_is_keras_adamw(compiled):
     assert_same(trained(AdamW, epsilon=0.1, beta_1=0.5), trained(tf.keras.optimizers.AdamW, epsilon=0.1, beta_1=0.5))
 
 
-def test_two_replicas_sum_their_gradients(two_replicas):
-    """Which makes twice the gradient, of which Adam takes the sign and size out."""
-    twice = [v.numpy() if hasattr(v, "numpy") else v for v in trained(AdamW, two_replicas)]
-    expected = trained(tf.keras.optimizers.AdamW, two_replicas)
-    assert_same(twice, expected)
+def test_it_is_keras_adamw_on_two_replicas(two_replicas):
+    """Which sum their gradients."""
+    assert_same(trained(AdamW, two_replicas), trained(tf.keras.optimizers.AdamW, two_replicas))
+
+
+def test_a_scaled_loss_that_overflows_moves_nothing():
+    found = []
+    for cls in (AdamW, tf.keras.optimizers.AdamW):
+        weight, optimizer = tf.Variable(tf.ones([3])), tf.keras.mixed_precision.LossScaleOptimizer(cls(0.1, weight_decay=0.1))
+        for gradient in (1.0, np.inf, 2.0):
+            optimizer.apply_gradients(zip(optimizer.get_unscaled_gradients([optimizer.get_scaled_loss(tf.fill([3], gradient))]), [weight]))
+        found.append([weight.numpy(), *(v.numpy() for v in optimizer.inner_optimizer.variables)])
+    assert 0.7 < found[0][0][0] < 0.85, "two steps of about a tenth were made, and none by infinity"
+    assert_same(*found)
 
 
 def test_amsgrad_and_sparse_gradients_are_those_of_keras():

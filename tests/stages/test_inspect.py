@@ -13,6 +13,8 @@ from PIL import Image
 from tf_simclr import program
 from tf_simclr.cli import main, parse
 from tf_simclr.config import Config, ModelConfig
+from tf_simclr.data.holdout import hold_out
+from tf_simclr.data.source import join
 from tf_simclr.inspection import suggest
 from tf_simclr.inspection.report import commands
 from tf_simclr.inspection.suggest import free_memory, step_bytes, usual_size
@@ -120,13 +122,13 @@ def test_no_labels_are_suggested_where_a_class_has_no_image(monkeypatch, tmp_pat
 
 
 def test_a_set_that_alone_has_too_many_bad_images_is_named():
+    """Whatever else is joined to it, or held out of it."""
     data = tiny.data()
-    few = dataclasses.replace(data.evaluation.take(np.arange(9)), bad=(("x", "damaged"),))
-    assert summarise(dataclasses.replace(data, evaluation=few))["bad"] == {
-        "images": 1,
-        "largest_share": 0.1,
-        "examples": [{"path": "x", "reason": "damaged"}],
-    }
+    few = dataclasses.replace(data.train.take(np.arange(9)), bad=(("x", "damaged"),), bad_share=0.1)
+    for train, evaluation in ((data.train, few), (join(few, data.train, "more"), None), (few, data.evaluation)):
+        found = summarise(dataclasses.replace(data, train=train, evaluation=evaluation))["bad"]
+        assert found == {"images": 1, "largest_share": 0.1, "examples": [{"path": "x", "reason": "damaged"}]}
+    assert summarise(hold_out(few, 0.2))["bad"]["largest_share"] == 0.1
 
 
 def test_commands_begin_as_this_one_was_found(monkeypatch, tmp_path):
@@ -139,8 +141,10 @@ def test_commands_begin_as_this_one_was_found(monkeypatch, tmp_path):
     script.chmod(0o755)
     assert program.name() == str(script)
     monkeypatch.chdir(tmp_path)
-    assert program.name() == "bin/tf-simclr"
+    assert program.name() == "./bin/tf-simclr"
     monkeypatch.setenv("PATH", str(script.parent))
+    assert program.name() == "tf-simclr"
+    monkeypatch.setattr(sys, "executable", "")
     assert program.name() == "tf-simclr"
 
 

@@ -103,6 +103,8 @@ def test_hours_and_memory_by_hand():
     assert not on_machine("m", [ROW], 1e12, memory=1.7e9, replicas=8)["fits"]
     thrice = on_machine("m", [{**ROW, "runs": 3}], speed=1e12, memory=2e9, replicas=8)
     assert thrice["hours"]["a"] == pytest.approx(3 * 64 / 3600)
+    few = on_machine("m", [{**ROW, "at_a_time": 64, "waiting_bytes": 10**6}], 1e12, memory=2e9, replicas=8)
+    assert few["fits"] and few["largest_batch"] > 64, "8 images of a replica pass at once, however large a micro-batch may be"
     # Of 512 images of a replica 4 pass at a time: 1 GB, 4 × 0.1 GB, and 1 MB for each; 0.6 GB have room for 600, of which 4 divides all.
     parts = on_machine("m", [{**ROW, "batch_size": 4096, "at_a_time": 4, "waiting_bytes": 10**6}], 1e12, memory=2e9, replicas=8)
     assert parts["replica_bytes"] == 10**9 + 4 * 10**8 + 512 * 10**6 and parts["fits"] and parts["largest_batch"] == 4800
@@ -112,8 +114,9 @@ def test_what_a_pipeline_runs_is_planned_for_every_label_seed():
     config = stated(methods="student", student__width=0.5, label_seeds="1,2,3")
     plan = {t.name: t.runs for t in trainings(config, Problem.of(config))}
     assert plan == {"pretrain": 1, "finetune": 3, "self_distill": 3, "student": 3}
-    alone = stated(methods="supervised")
-    assert [t.name for t in trainings(alone, Problem.of(alone))] == ["supervised"]
+    for methods, names in (("supervised", ["supervised"]), ("", ["pretrain"])):
+        config = stated(methods=methods)
+        assert [t.name for t in trainings(config, Problem.of(config))] == names
 
 
 def test_memory_micro_batches_and_both_batches_of_a_distillation_are_counted(short_resnet):
@@ -147,12 +150,13 @@ def test_accelerators():
 
 def test_the_command_prints_a_table_and_writes_it(tmp_path, capsys):
     flags = ["--stage=plan", "--images=1281167", "--classes=1000", "--label_fraction=0.01", "--image_size=64", "--depth=10"]
-    assert main([*flags, "--utilisation=0.5", f"--run_dir={tmp_path}", "--tpu=local"]) == 0
+    assert main([*flags, "--utilisation=0.5", f"--run_dir={tmp_path}", "--tpu=local", "--label_seeds=1,2,3"]) == 0
     printed, plan = capsys.readouterr().out, json.loads((tmp_path / "plan.json").read_text())
     assert [row["name"] for row in plan["trainings"]] == ["pretrain", "supervised", "finetune", "self_distill"]
     assert [machine["name"] for machine in plan["accelerators"]] == list(ACCELERATORS)
     for name in ("pretrain", "self_distill", *ACCELERATORS, "50% of the peak in float32"):
         assert name in printed
+    assert "3 × " in printed and plan["trainings"][1]["runs"] == 3
     assert plan["problem"] == {"images": 1281167, "labels": 13000, "classes": 1000, "size": 64, "channels": 3}
 
 

@@ -28,9 +28,16 @@ def preflight():
         yield importlib.import_module("preflight")
 
 
-@pytest.mark.parametrize("name, augment_on", [("pretrain", "host"), ("pretrain", "device"), ("finetune", "host")])
-def test_the_step_takes_what_the_input_pipeline_makes(name, augment_on, short_resnet):
-    settings = {"finetune__batch_size": 12, "augment_on": augment_on, "precision": "mixed_bfloat16"}
+PARTS = {"pretrain__queue": 64, "pretrain__micro_batch_size": 8}
+
+
+@pytest.mark.parametrize(
+    "name, changes",
+    [("pretrain", {}), ("pretrain", {"augment_on": "device"}), ("pretrain", PARTS), ("finetune", {})],
+    ids=["pretrain", "views on the device", "memory and micro-batches", "finetune"],
+)
+def test_the_step_takes_what_the_input_pipeline_makes(name, changes, short_resnet):
+    settings = {"finetune__batch_size": 12, "precision": "mixed_bfloat16", **changes}
     config = tiny.settings("pipeline", "unused", methods="finetune", **settings)
     data = tiny.data()
     training = {t.name: t for t in trainings(config, Problem.of(config, data))}[name]
@@ -40,8 +47,15 @@ def test_the_step_takes_what_the_input_pipeline_makes(name, augment_on, short_re
     step, signature = make_step(training, fit.batch_size, config)
     assert signature == tf.nest.flatten(dataset.element_spec)
     # And it is a step: traced, it changes weights, slots and the number of steps.
-    written = [op.type for op in step.get_concrete_function(*signature).graph.get_operations() if "Assign" in op.type]
+    graph = step.get_concrete_function(*signature).graph
+    written = [op.type for op in graph.get_operations() if "Assign" in op.type or op.type == "ResourceApplyAdam"]
     assert len(written) > 10
+    # With a memory and in parts, where the training has them.
+    assert (
+        any("projections" in v.name for v in graph.variables)
+        == any("While" in op.type for op in graph.get_operations())
+        == bool(changes.get("pretrain__queue"))
+    )
 
 
 def test_a_chip_and_its_number_are_read_off_the_topology(preflight):

@@ -26,7 +26,7 @@ def test_the_search_scores_on_a_holdout_and_ranks(tmp_path, monkeypatch, capsys,
     assert [row["settings"]["learning_rate"] for row in rows] == ["0.03", "1e-9", "1e30"]
     # It is not the end of the search that one diverges.
     assert "learning_rate=1e30_seed=1 has no checkpoint yet: lower the learning rate" in caplog.text
-    assert rows.pop() | {"settings": None} == {"settings": None, "mean": None, "std": 0.0, "by_seed": {}}
+    assert rows.pop() | {"settings": None} == {"settings": None, "mean": None, "std": 0.0, "by_seed": {"1": None}}
     assert "diverged   learning_rate 1e30" in told.splitlines()[-1]
     assert rows[0]["mean"] > rows[1]["mean"] and rows[0]["mean"] == pytest.approx(np.mean(list(rows[0]["by_seed"].values())))
     assert told.splitlines()[-3].startswith(f"{rows[0]['mean']:6.2f}")

@@ -70,7 +70,7 @@ def read_dataset(dataset, what):
         if len(shape) != 2 and (len(shape) != 3 or shape[2] not in (1, 3)):
             raise UsageError(
                 f"elements of {what} must be single images [H, W] or [H, W, C] with C 1 or 3, got shape {list(shape)}; add .unbatch() to a"
-                " batched data set"
+                " batched data set, and make RGB of images with alpha"
             )
     if len(shapes) > 1:
         first, second = shapes[:2]

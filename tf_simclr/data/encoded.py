@@ -50,4 +50,5 @@ def as_encoded(keys, labels, class_names, storage, limits, what, check=True):
         class_names=names,
         facts=checked.facts,
         bad=checked.bad,
+        bad_share=len(checked.bad) / len(keys),
     )

@@ -24,7 +24,6 @@ _READERS = {
 }
 _ENCODED = ("folder", "csv", "tfrecord")
 _FILES = {"npz": "file", "csv": "file"}  # what data_dir is, where it is no directory
-_EITHER = ("tfrecord",)  # where it may be one or the other
 _DEFAULT = "fashion_mnist_8k"
 _TFDS = "tfds:"
 
@@ -148,7 +147,7 @@ def _reader(config, **choices):
         if value and not elsewhere and not os.path.exists(os.path.expanduser(value) if named else value):  # as TFDS expands it
             raise UsageError(f"{setting} must be an existing path, got {value}; check the spelling")
         kind = _FILES.get(name, "directory")
-        if value and not named and name not in _EITHER and os.path.isdir(value) != (kind == "directory"):
+        if value and not named and name != "tfrecord" and os.path.isdir(value) != (kind == "directory"):
             other = "file" if kind == "directory" else "directory"
             raise UsageError(
                 f"{setting} must be a {kind} with dataset={name}, got the {other} {value}; give a {kind}, or all data of another kind"

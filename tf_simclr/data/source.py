@@ -31,6 +31,7 @@ class Source:
       class_names: names in label order; empty without labels.
       facts: `FACTS` [N]; None where images are decoded.
       bad: tuple of (name, reason), images that were left out.
+      bad_share: the largest share of them in what was read at once, which `max_bad_fraction` is for.
       numbers: int64 [N], where every image stood in the source that it was taken from; None where they are all there.
     """
 
@@ -43,6 +44,7 @@ class Source:
     class_names: tuple = ()
     facts: Optional[np.ndarray] = None
     bad: tuple = ()
+    bad_share: float = 0.0
     numbers: Optional[np.ndarray] = None
 
     def __len__(self):
@@ -112,7 +114,8 @@ def join(first, second, what):
     if first.labels is not None:
         alike = second.class_names == first.class_names
         joined["labels"] = np.concatenate([first.labels, second.labels if alike else np.full(len(second), NO_LABEL, np.int64)])
-    return dataclasses.replace(first, **joined, bad=first.bad + second.bad, numbers=None)
+    share = max(first.bad_share, second.bad_share)
+    return dataclasses.replace(first, **joined, bad=first.bad + second.bad, bad_share=share, numbers=None)
 
 
 def _kind(source):

@@ -81,7 +81,7 @@ def _rows(location):
     header = [cell.lower() for cell in table[0][1]] if table else []
     place = {kind: next((i for i, cell in enumerate(header) if cell in names), None) for kind, names in _COLUMNS.items()}
     if place["path"] is None:
-        _refuse_unknown_header(location, header)
+        _refuse_unknown_header(location, table[0][1] if table else [])
         place = {"path": 0, "label": 1 if len(header) > 1 else None, "split": None}
     else:
         del table[0]
@@ -99,8 +99,8 @@ def _rows(location):
 
 def _refuse_unknown_header(location, first):
     """Raises UsageError where a first line that does not name the paths' column seems to name columns all the same."""
-    named = any(cell in (*LABELS, *SPLITS) for cell in first) or (first and not os.path.splitext(first[0])[1])
-    if named and not os.path.exists(os.path.join(os.path.dirname(location), first[0])):
+    named = any(cell.lower() in (*LABELS, *SPLITS) for cell in first) or (first and not os.path.splitext(first[0])[1])
+    if named and not os.path.isfile(os.path.join(os.path.dirname(location), first[0])):
         raise UsageError(
             f"the first line of {location} must be a row, or name its columns, of which that of the paths is one of {', '.join(PATHS)}, got"
             f" {', '.join(first)[:100]}; rename that column"

@@ -1,6 +1,7 @@
 """A classifier as TFLite files for small devices: converts, and says what each file costs in accuracy."""
 
 import contextlib
+import json
 import os
 import pathlib
 import sys
@@ -44,8 +45,16 @@ def write_tflite(network, calibration_images, kinds, directory):
         _path(directory, kind).write_bytes(_convert(network, kind, calibration_images))
 
 
+def is_reported(directory, report):
+    """Whether what `report_tflite` wrote is of the files that the export in a directory has, by their sizes."""
+    written = pathlib.Path(report, "tflite.json")
+    rows = json.loads(written.read_text())["rows"] if written.exists() else []
+    files = [(_path(directory, row["kind"]), row["bytes"]) for row in rows]
+    return bool(files) and all(path.exists() and path.stat().st_size == size for path, size in files)
+
+
 def forget_report(report):
-    """Removes what `report_tflite` wrote into a directory."""
+    """Removes what `report_tflite` wrote."""
     for name in ("tflite.json", "tflite.md"):
         pathlib.Path(report, name).unlink(missing_ok=True)
 

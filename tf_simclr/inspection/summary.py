@@ -39,7 +39,7 @@ def summarise(data):
         "evaluation_images": 0 if evaluation is None else len(evaluation),
         "bad": {
             "images": len(data.bad),
-            "largest_share": max(len(part.bad) / (len(part) + len(part.bad)) for part in (train, evaluation) if part is not None),
+            "largest_share": max(part.bad_share for part in (train, evaluation) if part is not None),
             "examples": [{"path": path, "reason": reason} for path, reason in data.bad[:_SHOWN]],
         },
         "formats": _counts(formats),

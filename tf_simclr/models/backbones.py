@@ -165,4 +165,5 @@ def _as_our_batch_norm(norms):
 
 
 def _batch_norms(model):
-    return [layer for layer in model.submodules if isinstance(layer, tf.keras.layers.BatchNormalization)]
+    every = tf.keras.layers.BatchNormalization.__base__  # also of the layer that is synchronised by its class
+    return [layer for layer in model.submodules if isinstance(layer, every)]

@@ -16,11 +16,11 @@ def plan_training(training, precision="float32"):
       precision: float32, mixed_bfloat16 or mixed_float16.
 
     Returns:
-      dict: name, network, parameters, forward_flops (of one image, one view), step_flops (of one image: all passes forward and backward,
-      a further pass forward of micro-batches, and those of a teacher and of a memory's network), batch_size, at_a_time (images of a
-      micro-batch, 0: all of a replica's), steps, runs (of it in the recipe, one for every label seed), fixed_bytes (weights, gradients,
-      optimizer slots, teacher, memory), image_bytes (activations of one image in a step), waiting_bytes (of one image while others of its
-      batch pass).
+      dict: name, network, parameters, forward_flops (of one image, one view), step_flops (for every image of a batch: all passes forward
+      and backward, a further pass forward of micro-batches, and those of a teacher and of a memory's network), batch_size, at_a_time
+      (images of a micro-batch, 0: all of a replica's), steps, runs (of it in the recipe, one for every label seed), fixed_bytes (weights,
+      gradients, optimizer slots, teacher, memory), image_bytes (activations of one image in a step), waiting_bytes (of one image while
+      others of its batch pass).
     """
     cost = network_cost(training.spec, training.head_layers, training.classes)
     taught = network_cost(*training.teacher, training.classes) if training.teacher else None
@@ -82,15 +82,18 @@ def on_machine(name, rows, speed, memory, replicas=1):
       batch with which that training fits; 0 where none does), fits, hours (by training, of all its runs), total_hours.
     """
 
-    def need(row):
+    def passing(row):
         part = -(-row["batch_size"] // replicas)
-        return row["fixed_bytes"] + row["image_bytes"] * min(part, row["at_a_time"] or part) + row["waiting_bytes"] * part
+        return part, min(part, row["at_a_time"] or part)
+
+    def need(row):
+        part, at_a_time = passing(row)
+        return row["fixed_bytes"] + row["image_bytes"] * at_a_time + row["waiting_bytes"] * part
 
     def largest(row):
-        left = memory - row["fixed_bytes"]
+        left, (_, at_a_time) = memory - row["fixed_bytes"], passing(row)
         if row["at_a_time"]:
-            part = (left - row["image_bytes"] * row["at_a_time"]) // row["waiting_bytes"]
-            return part // row["at_a_time"] * row["at_a_time"]
+            return (left - row["image_bytes"] * at_a_time) // row["waiting_bytes"] // at_a_time * at_a_time
         return left // row["image_bytes"]
 
     most = max(rows, key=need)

@@ -113,14 +113,14 @@ class Training:
 
 
 def pretraining(config, problem):
-    """The `Training` of a recipe's pretraining, or of the one that it starts from, with these settings; see `trainings`."""
-    spec = setup.architecture(config, problem, setup.parent_of(config, ("pretrain",)))
+    """The `Training` of a recipe's own pretraining; see `trainings`."""
+    spec = setup.architecture(config, problem, None)
     return _training("pretrain", config.pretrain, spec, spec.head_layers, 0, problem.images)
 
 
 def trainings(config, problem):
     """The trainings of a pipeline in their order: of what `pipeline.steps` names, pretraining and the methods that train by steps; without
-    labels pretraining alone.
+    labels or methods pretraining alone.
 
     Args:
       config: a `Config`.
@@ -134,7 +134,9 @@ def trainings(config, problem):
     """
     parent = setup.parent_of(config, ("pretrain",))
     spec, found = setup.architecture(config, problem, parent), []
-    runs = collections.Counter(method for method, _ in pipeline.steps(config)) if problem.classes else {"pretrain": 0 if parent else 1}
+    runs = collections.Counter({"pretrain": 0 if parent else 1})
+    if problem.classes and config.method_names:
+        runs = collections.Counter(method for method, _ in pipeline.steps(config))
     if runs["pretrain"]:
         found.append(pretraining(config, problem))
     teacher = (spec, config.finetune.selector)

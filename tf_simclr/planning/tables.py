@@ -7,12 +7,16 @@ def training_table(rows):
     lines = [
         (
             *(row["name"], row["network"], f"{row['parameters']:,}"),
-            *(f"{row['forward_flops'] / 1e9:.3g}", f"{row['step_flops'] / 1e9:.3g}", f"{row['batch_size']:,}", f"{row['steps']:,}"),
+            *(f"{row['forward_flops'] / 1e9:.3g}", f"{row['step_flops'] / 1e9:.3g}", f"{row['batch_size']:,}", _steps(row)),
             *(f"{row['fixed_bytes'] / 1e9:.2g}", f"{row['image_bytes'] / 1e6:.3g}"),
         )
         for row in rows
     ]
     return aligned(header, lines, left=2)
+
+
+def _steps(row):
+    return f"{row['steps']:,}" if row["runs"] == 1 else f"{row['runs']} × {row['steps']:,}"
 
 
 def accelerator_table(machines):

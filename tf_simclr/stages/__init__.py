@@ -22,9 +22,9 @@ def run(config, data=None):
       UsageError: settings, data or directories that cannot be used, before anything is trained.
       NotFiniteError, StorageError, WorkerLostError: see `errors`; what was saved before is whole.
     """
+    check_given(config, data)
     from tf_simclr.stages import precision, replicas  # here, as they load TensorFlow
 
-    check_given(config, data)
     config = precision.resolved(config)
     replicas.connect(config)
     stage = importlib.import_module(f"tf_simclr.stages.{config.stage}")

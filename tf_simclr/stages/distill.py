@@ -86,7 +86,7 @@ def _pretrained(run, spec):
         if not start:
             raise UsageError(f"--init=pretrained needs a teacher that was pretrained, but {run.path} started at random; give --init=random")
         run = RunDirectory(shipped.locate(start))
-    mine, theirs = ({name: getattr(of, name) for name in ("backbone", "backbone_size", *RESNET)} for of in (spec, run.spec()))
+    mine, theirs = ({name: getattr(of, name) for name in ("backbone", *RESNET)} for of in (spec, run.spec()))
     if other := [name for name in mine if mine[name] != theirs[name]]:
         raise UsageError(
             f"--init=pretrained needs a student with the encoder that was pretrained in {run.path},"

@@ -10,7 +10,7 @@ from tf_simclr.errors import UsageError
 from tf_simclr.export.card import describe
 from tf_simclr.export.reading import Limits
 from tf_simclr.export.saved_model import export_network, usage_line
-from tf_simclr.export.tflite import FOLDER, choose_images, forget_report, format_rows, need_classifier, report_tflite, write_tflite
+from tf_simclr.export.tflite import choose_images, forget_report, format_rows, is_reported, need_classifier, report_tflite, write_tflite
 from tf_simclr.run_directory import make_directory
 from tf_simclr.stages import setup
 
@@ -37,13 +37,13 @@ def run(config, data=None):
         if scored.labels is not None:
             setup.check_classes(scored, parent)
         write_more = functools.partial(write_tflite, network, calibration, kinds)
-    had_small = pathlib.Path(directory, FOLDER).is_dir()
+    stale = is_reported(directory, parent.report)  # once these files are replaced
     limits = Limits(config.max_batch, config.data.max_pixels, config.data.max_bytes)
     export_network(network, parent.facts()["class_names"], directory, limits, describe(parent, config), write_more)
     if kinds:
         rows = report_tflite(network, scored, kinds, directory, parent.report)
         logging.info("TFLite files scored on %d images, report in %s:\n%s", len(scored), parent.report, format_rows(rows))
-    elif had_small and not config.run_dir:  # the report is of files that are gone
+    elif stale:
         forget_report(parent.report)
     digest = durable.sha256(f"{directory}/{durable.MANIFEST}")
     logging.info("exported to %s (manifest's SHA-256 %s); to classify an image:\n%s", directory, digest, usage_line(directory))

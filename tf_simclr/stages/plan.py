@@ -1,5 +1,6 @@
 """What a recipe takes, before anyone trains: parameters, FLOPs, memory, steps, hours on accelerators. Nothing is allocated."""
 
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -54,4 +55,5 @@ def _speed_here(training, config):
     spec = training.spec
     noise = np.random.default_rng(0).integers(0, 256, [16, spec.image_size, spec.image_size, spec.channels], np.uint8)
     images_per_second, _, _ = measure(from_arrays(noise).train, spec.image_size, config)
-    return images_per_second * plan_training(training, config.precision)["step_flops"]
+    plain = dataclasses.replace(training, fit=dataclasses.replace(training.fit, queue=0, micro_batch_size=0))  # which was measured
+    return images_per_second * plan_training(plain, config.precision)["step_flops"]
