@@ -1,10 +1,13 @@
 """Batches by position: permutations, and views that depend on nothing but seed, position and image."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
+from tf_simclr.augment import on_host
 from tf_simclr.augment.views import finish
 from tf_simclr.config import DataConfig, FinetuneConfig, ModelConfig, PretrainConfig
 from tf_simclr.data import decode, from_arrays, load_data, pipeline
@@ -140,3 +143,16 @@ def test_plain_batches_are_all_images_once_in_order(source):
     for number in range(COUNT):
         image = source.images[number] if source.images is not None else np.asarray(Image.open(source.encoded[number]))
         np.testing.assert_allclose(images[number], decode.resize_to_square(image, 8), atol=1e-6)
+
+
+def test_views_are_traced_once_for_settings_of_views_that_are_alike(source, monkeypatch):
+    """Not for every data set; and what differs in the settings of the views is not mixed up."""
+    made, name = [], "_make_together" if source.images is not None else "_make_one"
+    real = getattr(on_host, name)
+    monkeypatch.setattr(on_host, name, lambda *arguments, **settings: (made.append(settings), real(*arguments, **settings))[1])
+    views = []
+    for policy, traced in ((WHOLE, 1), (dataclasses.replace(WHOLE, learning_rate=0.5, steps=3), 1), (CROPS, 2), (WHOLE, 2)):
+        (batch,) = batches(source, 5, 0, 1, policy=policy)
+        views.append(batch["views"][0])
+        assert len(made) == traced
+    assert [np.array_equal(view, views[0]) for view in views] == [True, True, False, True]
