@@ -102,7 +102,7 @@ def picture(results):
     axes.axvline(1, color="k", linewidth=1)
     axes.set(xscale="log", xlabel="how many times what is wanted", yticks=range(len(shown)))
     axes.set_yticklabels([result["name"] for result in shown])
-    axes.margins(x=0.25)
+    axes.set_xlim(right=6 * axes.get_xlim()[1])  # for the words beside the longest bar
     axes.invert_yaxis()
     return figure
 
