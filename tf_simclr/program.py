@@ -15,5 +15,7 @@ def name():
         return NAME if found or not sys.executable else f"{shlex.quote(sys.executable)} -m tf_simclr"
     if found and os.path.samefile(found, script):
         return NAME
-    near = os.path.join(os.curdir, os.path.relpath(script))
-    return shlex.quote(script if os.pardir in near else near)
+    near = os.path.relpath(script)
+    if os.sep not in near:  # a shell would look for it elsewhere
+        near = os.path.join(os.curdir, near)
+    return shlex.quote(script if near.startswith(os.pardir) else near)

@@ -141,7 +141,9 @@ def test_commands_begin_as_this_one_was_found(monkeypatch, tmp_path):
     script.chmod(0o755)
     assert program.name() == str(script)
     monkeypatch.chdir(tmp_path)
-    assert program.name() == "./bin/tf-simclr"
+    assert program.name() == "bin/tf-simclr"
+    monkeypatch.chdir(script.parent)
+    assert program.name() == "./tf-simclr"
     monkeypatch.setenv("PATH", str(script.parent))
     assert program.name() == "tf-simclr"
     monkeypatch.setattr(sys, "executable", "")
