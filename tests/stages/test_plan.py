@@ -16,6 +16,7 @@ from tf_simclr.planning.accelerators import ACCELERATORS
 from tf_simclr.planning.cost import network_cost
 from tf_simclr.planning.plan import on_accelerator, on_machine, plan_training
 from tf_simclr.planning.recipe import Problem, pretraining, trainings
+from tf_simclr.stages import plan as plan_stage
 
 SMALL = ModelConfig(depth=10, width=0.125, stem="cifar2", image_size=16, channels=3, head_layers=2, head_dim=5)
 
@@ -158,6 +159,17 @@ def test_the_command_prints_a_table_and_writes_it(tmp_path, capsys):
         assert name in printed
     assert "3 × " in printed and plan["trainings"][1]["runs"] == 3
     assert plan["problem"] == {"images": 1281167, "labels": 13000, "classes": 1000, "size": 64, "channels": 3}
+
+
+def test_what_is_measured_is_a_step_without_memory_and_parts(tmp_path, monkeypatch, short_resnet):
+    """So that the speed found by it is the same, whatever the pretraining has besides."""
+    monkeypatch.setattr(plan_stage, "measure", lambda *_: (1000.0, 10, None))
+    hours = []
+    for name, more in (("plain", {}), ("more", {"pretrain__queue": 1000, "pretrain__micro_batch_size": 64})):
+        config = stated(stage="plan", run_dir=str(tmp_path / name), measure=True, methods="finetune", **more)
+        hours.append(tf_simclr.run(config)["accelerators"][-1]["hours"])
+    assert hours[0]["finetune"] == pytest.approx(hours[1]["finetune"])
+    assert hours[1]["pretrain"] == pytest.approx(10 / 6 * hours[0]["pretrain"]), "two further passes of both views"
 
 
 def test_data_at_hand_and_this_machine(tmp_path, short_resnet):

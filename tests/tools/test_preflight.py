@@ -58,6 +58,13 @@ def test_the_step_takes_what_the_input_pipeline_makes(name, changes, short_resne
     )
 
 
+def test_micro_batches_that_do_not_divide_a_share_are_refused(preflight, tmp_path):
+    lower = importlib.import_module("preflight_lower").lower
+    flags = ["--depth=10", "--image_size=16", "--batch_size=64", "--micro_batch_size=24"]
+    with pytest.raises(UsageError, match="--micro_batch_size must divide the 32 images of a replica"):
+        lower(tmp_path, "pretrain", 2, flags)
+
+
 def test_a_chip_and_its_number_are_read_off_the_topology(preflight):
     chip, chips = preflight.check_topology("v4:2x2x4")
     assert chips == 16 and chip.flops == 275e12
