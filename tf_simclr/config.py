@@ -23,6 +23,7 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16", "auto")
 TFLITE_KINDS = ("float32", "float16", "int8")
 DEPTHS = (10, 18, 34, 50, 101, 152, 200)
 IN_MEMORY = "in_memory"  # the data set that a run records where its images were given in Python
+NO_IMAGES = "none (imported weights)"  # and where none came with its weights
 WHERE_FROM = ("dataset", "data_dir", "unlabeled_dir", "eval_data_dir", "image_feature", "label_feature")  # which say where data are
 STUDENT = ("backbone", "backbone_size", "depth", "width")  # what makes a student another architecture than its teacher
 

@@ -35,12 +35,17 @@ def acquire(directory):
     The file names host and process for people; what counts is the kernel's lock on it.
 
     Raises:
-      UsageError: another process writes there; names it.
+      UsageError: another process writes there; names it. Or this one cannot.
     """
     path = pathlib.Path(directory).resolve() / NAME
     if path in _held:
         return
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise UsageError(f"a run directory must be one to write to, got {directory} ({error.strerror}); use a copy of it") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -24,7 +24,7 @@ import time
 
 import numpy as np
 
-from tf_simclr import durable, lock
+from tf_simclr import durable, lock, shipped
 from tf_simclr.config import IN_MEMORY, WHERE_FROM, Config, ModelConfig, from_dict, used_settings
 from tf_simclr.errors import UsageError
 from tf_simclr.option import check, options
@@ -126,6 +126,13 @@ def last_metrics(path):
         except ValueError:
             continue
     return {}
+
+
+def lineage(run):
+    """A `RunDirectory` and the earlier ones that it goes back to, the latest first, see `RunDirectory.earlier`."""
+    while run is not None:
+        yield run
+        run = run.earlier()
 
 
 class RunDirectory:
@@ -251,6 +258,15 @@ class RunDirectory:
             if not _is_like(facts[name], example) and not (facts[name] is None and name in ("label_indices", "parent")):
                 raise UsageError(f"{self._config} must hold {name} as this package writes it, got {facts[name]!r:.80}; put a copy back")
         return facts
+
+    def earlier(self):
+        """The run that this one started from; None where it started from none, or where that one is gone or was trained anew since."""
+        start = self.config().from_run
+        if not start:
+            return None
+        run = RunDirectory(shipped.locate(start))
+        same = run._config.exists() and run.identity() == (self.facts()["parent"] or {}).get("identity")
+        return run if same else None
 
     def config(self):
         """The settings of this run, a `Config`."""

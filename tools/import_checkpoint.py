@@ -12,13 +12,13 @@ import pathlib
 import sys
 
 from tf_simclr import cli
-from tf_simclr.errors import UsageError
+from tf_simclr.errors import StorageError, UsageError
 
 
 def read_names(path):
     """The lines of a file; blank ones at its end do not count."""
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").rstrip().splitlines()]
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"--class_names must be a text file with one name per line, got {path}: {error}; give another one") from error
 
@@ -57,6 +57,6 @@ def main(argv=None):
 if __name__ == "__main__":
     try:
         main()
-    except UsageError as error:
+    except (UsageError, StorageError) as error:
         print(f"import_checkpoint.py: error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

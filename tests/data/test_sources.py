@@ -14,6 +14,7 @@ from data.sources import IMAGES, LABELS, OTHERS, idx_bytes, load, refuse, relati
 from tf_simclr.config import DataConfig
 from tf_simclr.data import decode, fashion_mnist, from_arrays, from_dataset, load_data
 from tf_simclr.data.load import guess
+from tf_simclr.errors import UsageError
 
 TOOL = pathlib.Path(__file__).parents[2] / "tools" / "make_fashion_mnist_8k.py"
 
@@ -263,16 +264,26 @@ def test_datasets_of_something_else_are_refused(dataset, message):
         ("in", ("x.tfrecord-00000-of-00001",), "tfrecord"),
         ("in", ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"), "idx"),
         ("in", ("1.png", "2.png"), "folder"),
+        ("my-tfrecords", ("1.png", "2.png"), "folder"),
         ("in", (), "folder"),
         ("no/such/place", (), "folder"),
     ],
 )
 def test_the_kind_of_a_place_is_guessed(tmp_path, monkeypatch, location, files, kind):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "in").mkdir()
     for name in files:
-        (tmp_path / "in" / name).touch()
+        (tmp_path / location).mkdir(exist_ok=True)
+        (tmp_path / location / name).touch()
     assert guess(location) == kind
+
+
+def test_a_place_that_cannot_be_looked_into(tmp_path, monkeypatch):
+    def scandir(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("os.scandir", scandir)  # an administrator may look into any
+    with pytest.raises(UsageError, match=f"data_dir must be a directory to read, got {tmp_path} .Permission denied.; give another one"):
+        guess(str(tmp_path))
 
 
 @pytest.mark.usefixtures("headers_only")

@@ -63,8 +63,23 @@ def test_what_runs_tell(finetuned):
     assert "/" not in json.dumps(found), "where files lay"
 
 
-def test_a_first_stage_that_is_gone(finetuned):
-    (finetuned.path.parent / "first").rename(finetuned.path.parent / "elsewhere")
+def go_elsewhere(first, run):
+    first.rename(first.with_name("elsewhere"))
+
+
+def leave_nothing(first, run):
+    go_elsewhere(first, run)
+    first.mkdir()
+
+
+def train_anew(first, run):
+    facts = json.loads((run.path / "config.json").read_text()) | {"parent": {"path": str(first), "identity": "that of another training"}}
+    (run.path / "config.json").write_text(json.dumps(facts))
+
+
+@pytest.mark.parametrize("change", [go_elsewhere, leave_nothing, train_anew])
+def test_a_first_stage_that_is_no_longer_there(finetuned, change):
+    change(finetuned.path.parent / "first", finetuned)
     found = card.describe(finetuned, Config())
     assert [stage["stage"] for stage in found["history"]] == ["unknown", "finetune"]
     assert "- unknown: none" in card.to_markdown(written(found))
@@ -83,3 +98,5 @@ def test_a_person_reads(finetuned):
 def test_a_network_of_no_run():
     text = card.to_markdown(written({}, class_names=[]))
     assert "An encoder: ResNet-10" in text and 'answer["features"]' in text and "Training" not in text
+    assert '`arguments={"selector": 1}` those of the head\'s first layer.' in text
+    assert "selector" not in card.to_markdown(written({}, selector=0))  # there is no such layer

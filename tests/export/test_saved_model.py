@@ -16,6 +16,7 @@ from PIL import Image
 from tf_simclr.config import ModelConfig
 from tf_simclr.data import decode
 from tf_simclr.errors import UsageError
+from tf_simclr.export import reading
 from tf_simclr.export.saved_model import CARD, CARD_TEXT, export_network, usage_line
 from tf_simclr.models.network import Network
 
@@ -156,6 +157,23 @@ def test_without_classifier_replacing_an_export(tmp_path):
     assert "features" in usage_line(tmp_path / "export") and "class_name" not in usage_line(tmp_path / "export")
 
 
+def test_a_link_is_followed(tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "export").symlink_to("kept")
+    export_network(Network(SPEC, 0).build_variables(), (), tmp_path / "export")
+    assert (tmp_path / "export").is_symlink() and (tmp_path / "kept" / CARD).exists()
+
+
+def test_refuses_what_cannot_be_replaced(tmp_path, monkeypatch):
+    network = Network(SPEC, 0).build_variables()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="a directory that it can replace, got [.], the current one; give one below it"):
+        export_network(network, (), ".")
+    with pytest.raises(UsageError, match="a directory that it can replace, got /proc, a mount point; give one below it"):
+        export_network(network, (), "/proc")
+    assert not list(tmp_path.iterdir())
+
+
 def test_refuses_what_is_not_an_export(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     network = Network(SPEC, 0, 3).build_variables()
@@ -164,3 +182,12 @@ def test_refuses_what_is_not_an_export(tmp_path):
     assert (tmp_path / "thesis.tex").read_text() == "precious"
     with pytest.raises(UsageError, match="3 classes, got 2"):
         export_network(network, NAMES[:2], tmp_path / "export")
+
+
+def test_limits_beyond_32_bits(tmp_path):
+    limits = reading.Limits(*[3_000_000_000] * 3)
+    export_network(Network(SPEC, 0).build_variables(), (), tmp_path / "export", limits)
+    signatures = tf.saved_model.load(tmp_path / "export").signatures
+    assert signatures["serving_default"](images=tf.zeros([2, 12, 12, 3]))["status"].numpy().tolist() == [b"ok"] * 2
+    image = tf.io.encode_png(tf.zeros([12, 12, 3], tf.uint8))
+    assert signatures["serve_encoded"](encoded=[image, image])["status"].numpy().tolist() == [b"ok"] * 2

@@ -127,6 +127,7 @@ def test_what_is_not_as_it_was_written_is_refused(case, copy, refused, outcome):
 def test_a_manifest_that_fits_changed_files_is_not_the_one_that_was_announced(copy, refused, outcome):
     digest = durable.sha256(copy / durable.MANIFEST)
     load.check_export(copy, sha256=digest)
+    load.check_export(copy, sha256=f"{digest.upper()}\n")  # as another program may spell it
     flip(WEIGHTS)(copy)
     seal_again(copy)
     load.check_export(copy)
@@ -206,3 +207,7 @@ def test_an_export_touches_no_files_and_names_no_paths(which, exported, outcome)
         if path.name != pathlib.Path(WEIGHTS).name:  # in those any bytes may stand
             assert not re.findall(rb"(?<![\w.:/<>\-])(?:/[\w.\-]+){2,}|[A-Za-z]:\\\\\w", content), path
     outcome("no operations on files, no path of a machine in any file")
+
+
+def test_a_path_that_tensorflow_takes_for_a_pattern(copy, refused):
+    assert "without [ and" in refused(copy.rename(copy.with_name("export[1]")))

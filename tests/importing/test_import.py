@@ -1,6 +1,7 @@
 """Files as they were released become runs that compute what the files' own weights say, and nothing is guessed."""
 
 import json
+import pathlib
 import re
 
 import numpy as np
@@ -146,7 +147,7 @@ def test_without_a_projection_head_there_is_nothing_but_the_pooled_features(tmp_
     assert len(after.head.layers) == RunDirectory(tmp_path / "more").facts()["selector"] == 2
     for a, b in zip(before.encoder.trainable_variables, after.encoder.trainable_variables, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
-    with pytest.raises(UsageError, match="got 'none \\(imported weights\\)'"):  # no image came with the weights
+    with pytest.raises(UsageError, match="imported weights come without images"):  # no image came with the weights
         tf_simclr.run(settings_of("finetune", tmp_path / "no_data", **settings))
 
 
@@ -200,6 +201,7 @@ def test_files_and_options_that_cannot_be_are_refused(tmp_path):
         ({"stage": "finetune", "selector": 0, "class_names": ("a", "b")}, "one line for each of the 3 classes, got 2"),
         ({"stage": "finetune", "selector": 0, "class_names": ("a", "b", "a")}, "must differ and not be empty, got 'a'"),
         ({"image_size": 4}, "at least 8 pixels"),
+        ({"class_names": ("a", "b", "c")}, "--class_names needs weights with a classifier, got 3 names"),
     ):
         with pytest.raises(UsageError, match=words) as raised:
             import_run(**asked | changes)
@@ -213,3 +215,13 @@ def test_a_saved_model_says_itself_what_it_is(tmp_path):
     with pytest.raises(UsageError, match="--selector=0 or 1 or 2 for a fine-tuned one"):
         import_run(source, tmp_path / "other")
     assert import_run(source, tmp_path / "other", selector=1)["stage"] == "finetune"
+
+
+@pytest.mark.parametrize("tf2", [False, True])
+def test_a_file_that_was_not_read_to_its_end_is_refused(tmp_path, tf2):
+    source = pathlib.Path(write(tmp_path / "released", small(tf2=tf2), tf2=tf2))
+    (values,) = (source if source.is_dir() else source.parent).glob("**/*.data-00000-of-00001")
+    values.write_bytes(values.read_bytes()[:5000])
+    with pytest.raises(UsageError, match="cannot be read: |TensorFlow can load, but of .* it says: ") as raised:
+        import_run(source, tmp_path / "run", stage="pretrain")
+    assert "\n" not in str(raised.value) and not (tmp_path / "run").exists()

@@ -257,6 +257,15 @@ def test_what_is_no_encoder_is_refused(made, words, own):
         backbones.make_encoder(OWN)
 
 
+def test_two_networks_with_one_model_are_refused(own):
+    one = make_own(None)
+    backbones.register_backbone("own", lambda shape: one)
+    network = Network(OWN, 1, 3)
+    with pytest.raises(UsageError, match="'own' must be a new model for every network, got one that another network has; make it anew"):
+        Network(OWN, 1, 3)
+    assert network.encoder is not None
+
+
 @pytest.mark.parametrize("name, make", [("", make_own), ("keras_cv:own", make_own), ("own", "make_own")])
 def test_what_cannot_be_registered_is_refused(name, make):
     with pytest.raises(UsageError, match="got ('|)" + (name if callable(make) else "make_own")):

@@ -16,7 +16,7 @@ from PIL import Image
 from tf_simclr import shipped
 from tf_simclr.cli import main
 from tf_simclr.config import Config, ModelConfig, replace
-from tf_simclr.data import decode, from_arrays
+from tf_simclr.data import decode, from_arrays, load_data
 from tf_simclr.errors import UsageError
 from tf_simclr.export.saved_model import export_network
 from tf_simclr.stages import demo
@@ -265,3 +265,19 @@ def test_images_of_a_run_that_are_gone_leave_neighbours_out(tmp_path):
         demo._images(moved, None, None)
     bundled = replace(Config(), data__dataset="fashion_mnist_8k")
     assert len(demo._images(bundled, None, None)) == 8000
+
+
+def test_a_port_has_one_demo_from_the_start():
+    with demo._listen("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(UsageError, match=f"--port must be one that is free, got {port}"):
+            demo._listen("127.0.0.1", port)
+
+
+def test_a_training_image_that_was_damaged_since_has_no_thumbnail(exported, loaded_once, tmp_path):
+    for name in ("a", "b"):
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, [20, 20, 3], np.uint8)).save(tmp_path / f"{name}.webp")
+    source = load_data(replace(Config(), data__data_dir=str(tmp_path)).data).train
+    client = TestClient(app.make_app(model.Model(exported[1], source, batch_size=2)), base_url=HERE)
+    (tmp_path / "a.webp").write_bytes((tmp_path / "a.webp").read_bytes()[:100])
+    assert [client.get(f"/thumbnails/{i}").status_code for i in range(2)] == [404, 200]

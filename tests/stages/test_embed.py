@@ -8,7 +8,9 @@ from PIL import Image
 import tf_simclr
 from tf_simclr.cli import main
 from tf_simclr.config import Config, replace
+from tf_simclr.data.load import load_images
 from tf_simclr.evaluation.embedding import draw_map, nearest, project
+from tf_simclr.inspection.sheet import thumbnail
 from tf_simclr.stages import embed
 
 
@@ -51,6 +53,12 @@ def test_a_layer_that_is_not_there(classifier, folder, tmp_path, capsys):
     flags = [f"--from={classifier[1] / 'export'}", f"--data_dir={folder[0]}", f"--run_dir={tmp_path / 'out'}", "--selector=2"]
     assert main(["--stage=embed", *flags]) == 2
     assert "--selector must be at most 1" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_an_image_as_thin_as_a_thread_is_drawn(tmp_path):
+    Image.fromarray(np.full([300, 1], 200, np.uint8)).save(tmp_path / "thread.png")
+    drawn = thumbnail(load_images(replace(Config(), data__data_dir=str(tmp_path)).data), 0, "white")
+    assert drawn.shape == (96, 96, 3) and (drawn.max(axis=(1, 2)) == 200).all() and drawn.any(axis=(0, 2)).sum() == 1
 
 
 def test_nothing_but_bad_images(classifier, tmp_path):

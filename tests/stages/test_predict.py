@@ -94,6 +94,17 @@ def test_what_is_read_of_every_kind_of_place(folder, tmp_path):
     np.testing.assert_array_equal(bundled.images[8_000:], published.evaluation.images)
 
 
+def test_a_name_with_a_carriage_return_is_one_cell(classifier, folder, tmp_path):
+    (tmp_path / "in").mkdir()
+    image = (folder[0] / "z.bmp").read_bytes()
+    for name in ("a\rb.bmp", "c.bmp"):
+        (tmp_path / "in" / name).write_bytes(image)
+    flags = [f"--from={classifier[1] / 'export'}", f"--data_dir={tmp_path / 'in'}", f"--run_dir={tmp_path / 'out'}"]
+    assert main(["--stage=predict", *flags]) == 0
+    assert [os.path.basename(row["path"]) for row in rows(tmp_path / "out")] == ["a\rb.bmp", "c.bmp"]
+    assert [row["status"] for row in rows(tmp_path / "out")] == ["ok", "ok"]
+
+
 def test_a_stop_leaves_no_table_or_the_old_one(classifier, tmp_path, monkeypatch):
     calls, real = [], predict._rows
 

@@ -15,7 +15,7 @@ from tf_simclr.data.pipeline import plain_batches
 from tf_simclr.errors import UsageError
 from tf_simclr.evaluation.features import extract
 from tf_simclr.run_directory import RunDirectory
-from tf_simclr.stages import setup
+from tf_simclr.stages import evaluate, setup
 from tf_simclr.training.balance import balancing_shift
 
 # What a stage does is not in the other groups of a network, which take most of its time to trace.
@@ -176,6 +176,13 @@ def test_a_student_may_start_from_the_pretrained_weights(root, pretrained, finet
     before, after = (setup.load_network(RunDirectory(path)) for path in (pretrained, root / "restarted"))
     for a, b in zip(after.encoder.trainable_variables, before.encoder.trainable_variables):
         np.testing.assert_allclose(a, b, atol=1e-6)
+    # Another training in its directory is not what the teacher was pretrained by.
+    kept = [path.rename(path.with_name("replaced")) for path in [pretrained / "checkpoints"]]
+    try:
+        with pytest.raises(UsageError, match="goes back to .*pretrain.*, which is gone or was trained anew; give --init=random"):
+            tf_simclr.run(tiny.settings("distill", root / "refused", from_run=str(finetuned), **still), tiny.data())
+    finally:
+        kept[0].rename(pretrained / "checkpoints")
 
 
 def test_a_balanced_teacher_teaches_other_answers(root, finetuned):
@@ -190,10 +197,15 @@ def test_a_balanced_teacher_teaches_other_answers(root, finetuned):
 
 
 @pytest.mark.smoke
-def test_evaluation_repeats_the_score_that_the_run_reported(root, finetuned):
+def test_evaluation_repeats_the_score_that_the_run_reported(root, finetuned, monkeypatch):
     scores = tf_simclr.run(tiny.settings("evaluate", root / "report", from_run=str(finetuned)), tiny.data())
     assert 100 * scores["top1"] == pytest.approx(RunDirectory(finetuned).result["accuracy"])
     assert "top5" not in scores and len(scores["per_class"]) == 3
+    # Where nothing can be written, it says so before it looks at an image.
+    monkeypatch.setattr(evaluate, "score_network", None)
+    (root / "file").touch()
+    with pytest.raises(UsageError, match=r"must be a directory to write to, got .* \(a file is in its place\)"):
+        tf_simclr.run(tiny.settings("evaluate", root / "file", from_run=str(finetuned)), tiny.data())
     for directory in (root / "report" / "report", finetuned / "report"):
         assert {path.name for path in directory.iterdir()} >= {"evaluation.json", "evaluation.md", "evaluation.png"}
 

@@ -18,7 +18,7 @@ def test_the_command_makes_a_run_and_says_what_went_where(tmp_path):
     layers = released.encoder_layers(10, 0.0625, stem="cifar")
     named = released.values(released.shapes(layers, (64, 64, 8), 2))
     released.write_checkpoint(tmp_path, named | {"global_step": named["head_supervised/linear_layer/dense/bias"]})
-    (tmp_path / "names.txt").write_text("cat\nan owl\n")
+    (tmp_path / "names.txt").write_text("\ufeffcat\nan owl\n")  # as some editors begin a file
     told = call(f"--checkpoint={tmp_path}", f"--run_dir={tmp_path / 'run'}", f"--class_names={tmp_path / 'names.txt'}")
     assert told.returncode == 0, told.stderr
     parameters = sum(value.size for name, value in named.items() if "/nl_" not in name)

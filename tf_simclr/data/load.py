@@ -6,7 +6,7 @@ import importlib
 import itertools
 import os
 
-from tf_simclr.config import IN_MEMORY
+from tf_simclr.config import IN_MEMORY, NO_IMAGES
 from tf_simclr.data.holdout import hold_out
 from tf_simclr.data.overlap import check_overlap
 from tf_simclr.data.source import Data, join
@@ -91,9 +91,13 @@ def guess(location):
     suffix = os.path.splitext(location)[1].lower()
     if suffix in (".csv", ".tsv", ".npz"):
         return "npz" if suffix == ".npz" else "csv"
-    if "tfrecord" in os.path.basename(location) or "://" in location:
+    is_directory = os.path.isdir(location)
+    if "://" in location or ("tfrecord" in os.path.basename(location) and not is_directory):
         return "tfrecord"
-    names = [entry.name for entry in itertools.islice(os.scandir(location), 1000)] if os.path.isdir(location) else []
+    try:
+        names = [entry.name for entry in itertools.islice(os.scandir(location), 1000)] if is_directory else []
+    except OSError as error:
+        raise UsageError(f"data_dir must be a directory to read, got {location} ({error.strerror}); give another one") from error
     if any(".tfrecord" in name for name in names):
         return "tfrecord"
     return "idx" if any("-ubyte" in name for name in names) else "folder"
@@ -133,6 +137,8 @@ def _reader(config, **choices):
     name = name_of(config)
     if name == IN_MEMORY:
         raise UsageError("images must be given in Python again, as they were to the earlier run, got none; or name others, --dataset")
+    if name == NO_IMAGES:
+        raise UsageError("imported weights come without images, which have to be named, --data_dir or --dataset, got none; name some")
     named = name.startswith(_TFDS) and name != _TFDS
     if not named and name not in _READERS:
         near = difflib.get_close_matches(name, _READERS, n=1)

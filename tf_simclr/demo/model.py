@@ -103,7 +103,7 @@ class Model:
         try:
             with self._lock:
                 return tf.io.encode_png(thumbnail(self._source, index, self._spec.background)).numpy()
-        except tf.errors.OpError as error:  # its file is gone
+        except (tf.errors.OpError, OSError) as error:  # its file is gone, or damaged
             raise IndexError(index) from error
 
     def _embed(self, source, batch_size):

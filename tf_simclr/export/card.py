@@ -1,13 +1,13 @@
 """The model card: what an exported network was trained on and how, how well it does, and how to load it."""
 
 import dataclasses
+import pathlib
 
 from scipy.stats import binomtest
 
-from tf_simclr import shipped
 from tf_simclr.config import Config, used_settings
 from tf_simclr.evaluation.report import plain, table
-from tf_simclr.run_directory import RunDirectory, read_object
+from tf_simclr.run_directory import lineage, read_object
 
 NOT_STATED = "not stated"
 _LEFT_OUT = ("stage", "from_run", "data_dir", "unlabeled_dir", "eval_data_dir")  # said elsewhere; where files lay is nobody else's business
@@ -21,7 +21,8 @@ model = tf.saved_model.load(DIRECTORY)  # a SavedModel is a program: load those 
 ```
 
 `tf_simclr.load_export(DIRECTORY)` compares every file with its SHA-256 in `manifest.json` first. As a layer that trains on:
-`hub.KerasLayer(DIRECTORY, trainable=True)` gives the pooled features, `arguments={{"selector": 1}}` those of the head's first layer."""
+`hub.KerasLayer(DIRECTORY, trainable=True)` gives the pooled features{layers}."""
+_LAYERS = ', `arguments={"selector": 1}` those of the head\'s first layer'
 _CLASSIFY = """answer = model.signatures["serve_encoded"](encoded=tf.constant([open("image.jpg", "rb").read()]))
 print(answer["class_name"], answer["probabilities"], answer["status"])"""
 _EMBED = """answer = model.signatures["serve_encoded"](encoded=tf.constant([open("image.jpg", "rb").read()]))
@@ -50,9 +51,9 @@ def describe(run, config):
     }
 
 
-def _stages(run):
-    """The stages that led to a run, the last one first; one whose directory is gone ends the list."""
-    while run is not None:
+def _stages(last):
+    """The stages that led to a run, the last one first; one whose directory is gone, or has another run by now, ends the list."""
+    for run in lineage(last):
         facts, config = run.facts(), run.config()
         yield {
             "stage": config.stage,
@@ -63,10 +64,9 @@ def _stages(run):
             "versions": facts["versions"],
             "result": run.result,
         }
-        run = RunDirectory(shipped.locate(config.from_run)) if config.from_run else None
-        if run is not None and not run.path.exists():
-            yield {"stage": "unknown", "run": run.path.name, "settings": {}, "data": {}, "labels": None, "versions": {}, "result": None}
-            return
+    if config.from_run:
+        name = pathlib.Path(config.from_run).name
+        yield {"stage": "unknown", "run": name, "settings": {}, "data": {}, "labels": None, "versions": {}, "result": None}
 
 
 def _changed(config):
@@ -116,7 +116,7 @@ def to_markdown(card):
     lines += [
         "## Use",
         "",
-        _USE.format(line=_CLASSIFY if card["class_names"] else _EMBED),
+        _USE.format(line=_CLASSIFY if card["class_names"] else _EMBED, layers=_LAYERS if card["selector"] else ""),
         "",
         *table(["limit of a request", "at most"], limits),
     ]

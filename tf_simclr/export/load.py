@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 from tf_simclr import durable, shipped
 from tf_simclr.errors import UsageError
 from tf_simclr.export.saved_model import CARD
-from tf_simclr.run_directory import read_object
+from tf_simclr.run_directory import check_path, read_object
 
 # Operations that read or write files, speak to other machines, run Python or hide a graph: a model that holds one was not written
 # here. Those of the saver may stand in the saver's own functions, which the loader calls for the variables' files.
@@ -42,15 +42,17 @@ def check_export(directory, sha256=None):
         word.
 
     Raises:
-      UsageError: no export, another manifest, a file that is missing or another one, or a graph with file or Python operations.
+      UsageError: no export, a path that TensorFlow cannot load it from, another manifest, a file that is missing or another one, or a
+        graph with file or Python operations.
     """
+    check_path(directory)
     directory = pathlib.Path(directory)
     read_card(directory)
     try:
         manifest = durable.check(directory)
     except durable.DamagedError as error:
         raise UsageError(f"an export must be as it was written, but in {directory} {error}; export again") from error
-    if sha256 is not None and durable.sha256(directory / durable.MANIFEST) != sha256:
+    if sha256 is not None and durable.sha256(directory / durable.MANIFEST) != sha256.strip().lower():
         raise UsageError(f"the manifest of {directory} must have SHA-256 {sha256}, got another one; take the export from its source again")
     known = set(manifest["files"])
     if missing := sorted({"saved_model.pb", CARD} - known):

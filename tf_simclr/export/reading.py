@@ -78,7 +78,7 @@ def read_files(encoded, spec, limits):
         "must be a JPEG, PNG, GIF or BMP image",
         f"must be a whole image of 1 to {limits.max_pixels} pixels, but cannot be read as one",
     )
-    size = tf.strings.length(encoded)
+    size = tf.cast(tf.strings.length(encoded), tf.int64)
     sized, known = (size > 0) & (size <= limits.max_bytes), decode.is_known(encoded)
     readable = sized & known
     squares, whole = tf.cond(
@@ -91,7 +91,7 @@ def read_files(encoded, spec, limits):
 
 
 def _batch_is_allowed(batch, limits):
-    count = tf.shape(batch)[0]
+    count = tf.shape(batch, tf.int64)[0]
     return tf.debugging.Assert(count <= limits.max_batch, [f"a batch must have at most {limits.max_batch} images, got", count])
 
 

@@ -42,6 +42,7 @@ def export_network(network, class_names, directory, limits=None, facts=None, wri
         names are not as many as the classes.
     """
     target, class_names = pathlib.Path(directory), list(class_names)
+    target = target.resolve() if target.is_symlink() else target
     _check(network, class_names, target)
     module, limits = Reusable(network), limits or Limits()
     card = _card(network, class_names, limits, facts or {})
@@ -94,6 +95,9 @@ def _check(network, class_names, target):
         raise UsageError(
             f"an export needs one name for each of the network's {classes} classes, got {len(class_names)}; give those of its training"
         )
+    if (mounted := target.resolve().is_mount()) or target.resolve() == pathlib.Path.cwd():
+        where = "a mount point" if mounted else "the current one"
+        raise UsageError(f"an export needs a directory that it can replace, got {target}, {where}; give one below it")
     if target.exists() and not (target / CARD).exists() and not (target.is_dir() and not any(target.iterdir())):
         raise UsageError(
             f"an export needs a new or empty directory, or an earlier export, got {target}, which is neither; give another one"

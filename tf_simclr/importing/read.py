@@ -12,6 +12,7 @@ from tf_simclr.errors import UsageError
 # Where a released TF2 SavedModel keeps its variables: its object graph knows them by their positions in these lists alone.
 _OWNERS = ("", "model", "model.resnet_model", "model._projection_head", "model.supervised_head")
 _LISTS = ("trainable_variables_list", "variables")
+_UNREADABLE = (OSError, IndexError, ValueError, RuntimeError, tf.errors.OpError)  # what TensorFlow raises of damaged files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,8 +32,11 @@ class Weights:
     pretrained: Optional[bool] = None
 
     def value(self, name):
-        """The value, float32. Raises UsageError where it is not finite."""
-        value = np.asarray(self.read(name), np.float32)
+        """The value, float32. Raises UsageError where it is not finite or cannot be read."""
+        try:
+            value = np.asarray(self.read(name), np.float32)
+        except _UNREADABLE as error:
+            raise UsageError(f"weights must be whole, but {name} cannot be read: {_first_line(error)}; give an undamaged file") from error
         if not np.all(np.isfinite(value)):
             raise UsageError(f"weights must be finite numbers, got NaN or infinity in {name}; give an undamaged file")
         return value
@@ -58,7 +62,7 @@ def open_weights(path):
 def _checkpoint(path):
     try:
         reader = tf.train.load_checkpoint(str(path))
-    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+    except _UNREADABLE as error:
         raise UsageError(
             f"--checkpoint must be the folder of a TF1 checkpoint or of a SavedModel, or a checkpoint's prefix such as DIR/model.ckpt-0,"
             f" got {path}, of which TensorFlow says: {_first_line(error)}; give another path"
@@ -72,7 +76,7 @@ def _checkpoint(path):
 def _saved_model(path):
     try:
         loaded = tf.saved_model.load(str(path))
-    except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
+    except _UNREADABLE as error:
         raise UsageError(
             f"--checkpoint must be a SavedModel that TensorFlow can load, but of {path} it says: {_first_line(error)}; give another path"
         ) from error

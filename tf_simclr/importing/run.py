@@ -1,11 +1,12 @@
 """Makes a run directory of released weights, which every later stage takes with `--from`."""
 
 import dataclasses
+import pathlib
 
 import numpy as np
 
 from tf_simclr import durable, lock
-from tf_simclr.config import Config, replace
+from tf_simclr.config import NO_IMAGES, Config, replace
 from tf_simclr.data.source import FACTS, Data, Source
 from tf_simclr.data.storage import Memory
 from tf_simclr.errors import UsageError
@@ -18,8 +19,6 @@ from tf_simclr.run_directory import RunDirectory
 from tf_simclr.stages import setup
 from tf_simclr.training.checkpoints import save_network
 
-# Stands where the name of the data set would be: later stages take it over, and say that it is none of those they know.
-NO_DATA = "none (imported weights)"
 _SIZES = {"imagenet": 224, "cifar": 32}
 
 
@@ -80,13 +79,15 @@ def import_run(checkpoint, run_dir, *, stage="auto", selector=-1, image_size=0, 
         save_network(run.checkpoints, network)
         run.report.mkdir(exist_ok=True)
         durable.write_json(run.report / "import.json", report)
-        run.finish({"imported": str(checkpoint), "parameters": report["parameters"], "seconds": clock.seconds()})
+        run.finish({"imported": pathlib.Path(checkpoint).name, "parameters": report["parameters"], "seconds": clock.seconds()})
     return report
 
 
 def _class_names(given, shapes, stage):
     """One name for each class; none for pretraining. Raises UsageError for another number of names, or a repeated or empty one."""
     if stage == "pretrain":
+        if given:
+            raise UsageError(f"--class_names needs weights with a classifier, got {len(given)} names for a pretraining; leave them out")
         return ()
     classes = shapes[Slot("classifier", 0, "kernel")][1]
     names = tuple(given) or tuple(str(i) for i in range(classes))
@@ -124,4 +125,4 @@ def _settings(spec, stage, selector, run_dir):
     """Settings of the run: as of one that was trained here, without an earlier run."""
     model = dataclasses.replace(spec, head_layers=max(1, spec.head_layers))  # a setting is at least 1; the run's facts know better
     changes = {"supervised__selector": selector} if stage == "finetune" else {}
-    return replace(Config(), stage=stage, run_dir=str(run_dir), model=model, data__dataset=NO_DATA, **changes)
+    return replace(Config(), stage=stage, run_dir=str(run_dir), model=model, data__dataset=NO_IMAGES, **changes)

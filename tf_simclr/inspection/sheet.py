@@ -89,6 +89,8 @@ def thumbnail(source, index, background):
     else:
         image = decode.read(source.storage.content(source.storage.tensor([source.encoded[index]])[0]), 3, background, pillow=True)
     small = max(image.shape[:2]) < _SIDE
+    thinnest = -(-max(image.shape[:2]) // _SIDE)  # of which a pixel is left
+    image = tf.image.resize(image, [max(side, thinnest) for side in image.shape[:2]], "nearest")
     resized = tf.image.resize_with_pad(image, _SIDE, _SIDE, "nearest" if small else "area", antialias=not small)
     return np.uint8(np.clip(np.round(resized), 0, 255))
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import weakref
 
 import tensorflow as tf
 
@@ -14,6 +15,7 @@ from tf_simclr.models.resnet import ResNet
 KERAS_CV = "keras_cv:"
 _LAST = "last"
 _registered = {}
+_made = weakref.WeakSet()  # by registered functions
 
 
 def register_backbone(name, make):
@@ -25,7 +27,8 @@ def register_backbone(name, make):
     Args:
       name: str, not empty and without a colon.
       make: function from input_shape, (S, S, C), to a `tf.keras.Model` of float32 images [B, S, S, C] in [0, 1] that gives a feature
-        map [B, H, W, D], whose mean over H and W becomes the features, or features [B, D]. It is called whenever a network is built.
+        map [B, H, W, D], whose mean over H and W becomes the features, or features [B, D]. It is called whenever a network is built, and
+        makes a new model each time.
 
     Raises:
       UsageError: the name cannot be one, or `make` is no function.
@@ -131,6 +134,9 @@ def _registered_one(name, shape):
     made = _registered[name](shape)
     if not isinstance(made, tf.keras.Model):
         raise UsageError(f"the backbone {name!r} must be made as a tf.keras.Model, got {type(made)}; return one from its function")
+    if made in _made:
+        raise UsageError(f"the backbone {name!r} must be a new model for every network, got one that another network has; make it anew")
+    _made.add(made)
     images = tf.keras.Input(shape)
     output = made(images)
     rank = getattr(getattr(output, "shape", None), "rank", None)

@@ -50,7 +50,6 @@ def run(config, data=None):
         def stop():
             server.should_exit = True
 
-        listening.listen()
         address = f"http://{app.HOST}:{listening.getsockname()[1]}"
         with interruption.handed_to(stop):
             print(address, flush=True)
@@ -89,11 +88,12 @@ def _images(config, given, parent):
 
 
 def _listen(host, port):
-    """A socket bound to that port, or to any free one for 0."""
+    """A socket that listens on that port, or on any free one for 0; who asks already waits."""
     listening = socket.socket()
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen()  # not later, as until then another process could bind it as well
     except OSError as error:
         listening.close()
         raise UsageError(f"--port must be one that is free, got {port} ({error.strerror}); give another one, or 0 for any") from error

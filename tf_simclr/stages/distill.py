@@ -2,13 +2,12 @@
 
 import tensorflow as tf
 
-from tf_simclr import shipped
 from tf_simclr.combinations import RESNET
 from tf_simclr.data.labels import draw_labels
 from tf_simclr.data.load import brief
 from tf_simclr.data.pipeline import LABELLED_STREAM
 from tf_simclr.errors import UsageError
-from tf_simclr.run_directory import RunDirectory
+from tf_simclr.run_directory import lineage
 from tf_simclr.stages import replicas, setup
 from tf_simclr.stages.evaluate import finish_classifier
 from tf_simclr.training.balance import balance
@@ -79,13 +78,15 @@ def run(config, data=None):
     return finish_classifier(network, data, config, run, clock, labels=len(labelled))
 
 
-def _pretrained(run, spec):
+def _pretrained(teacher, spec):
     """The pretraining that a run goes back to. Raises UsageError where there is none, or it has another encoder than `spec`."""
-    while run.config().stage != "pretrain":
+    for run in lineage(teacher):
+        if run.config().stage == "pretrain":
+            break
+    else:
         start = run.config().from_run
-        if not start:
-            raise UsageError(f"--init=pretrained needs a teacher that was pretrained, but {run.path} started at random; give --init=random")
-        run = RunDirectory(shipped.locate(start))
+        reason = f"goes back to {start}, which is gone or was trained anew" if start else "started at random"
+        raise UsageError(f"--init=pretrained needs a teacher that was pretrained, but {run.path} {reason}; give --init=random")
     mine, theirs = ({name: getattr(of, name) for name in ("backbone", *RESNET)} for of in (spec, run.spec()))
     if other := [name for name in mine if mine[name] != theirs[name]]:
         raise UsageError(

@@ -25,10 +25,10 @@ def run(config, data=None):
     data = setup.find_data(config, data, parent)
     network = setup.load_finished(parent, config)
     setup.check_classes(setup.need_evaluation(data, config), parent)
-    scores = score_network(network, data.evaluation, config)
     directory = setup.RunDirectory(config.run_dir).report if config.run_dir else parent.report
     make_directory(directory)
     lock.acquire(directory.parent)
+    scores = score_network(network, data.evaluation, config)
     write_report(directory, scores, str(parent.path))
     logging.info("%.2f %% of %d images right; report in %s", 100 * scores["top1"], scores["images"], directory)
     return scores

@@ -36,11 +36,12 @@ def run(config, data=None):
     classes = collections.Counter()
     with durable.replacing(path) as file:
         text = io.TextIOWrapper(file, "utf-8", "backslashreplace", newline="")
-        table = csv.writer(text, lineterminator="\n")
+        table, quoting = (csv.writer(text, lineterminator="\n", quoting=kind) for kind in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
         table.writerow(["path", "class", "probability", "status"])
         for part in answers(model, source, ["probabilities"], config):
             rows = list(_rows(part, source, model.class_names))
-            table.writerows(rows)
+            for row in rows:  # Python leaves a carriage return as it is, which readers take for the end of a line
+                (quoting if "\r" in row[0] else table).writerow(row)
             classes.update(map(operator.itemgetter(1), rows))
         text.detach()  # flushes, and leaves the file to its owner
     seconds, bad = clock.seconds(), classes.pop("", 0)

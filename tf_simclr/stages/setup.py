@@ -26,7 +26,7 @@ from tf_simclr.models.backbones import check_backbone
 from tf_simclr.models.network import Network
 from tf_simclr.models.resnet import stem_for
 from tf_simclr.option import options
-from tf_simclr.run_directory import RunDirectory, last_metrics, write_quarantine
+from tf_simclr.run_directory import RunDirectory, last_metrics, lineage, write_quarantine
 from tf_simclr.stages import replicas
 from tf_simclr.training.checkpoints import restore_network
 
@@ -117,14 +117,6 @@ def find_data(config, given, parent=None):
     if parent is not None and data.evaluation is not None:
         _check_ancestors(parent, data, config.data)
     return data
-
-
-def lineage(run):
-    """A run and the earlier ones that it goes back to, the latest first, as far as their directories are there."""
-    while run is not None and run.path.exists():
-        yield run
-        earlier = run.config().from_run
-        run = RunDirectory(shipped.locate(earlier)) if earlier else None
 
 
 def _check_ancestors(parent, data, settings):
