@@ -11,7 +11,7 @@ _state = {"deferred": 0, "received": None, "raised": None}
 
 @contextlib.contextmanager
 def heeding():
-    """Turns both signals into `Interrupted`, in the main thread, until its end. The second signal is heeded even where it is deferred.
+    """Turns both signals into `Interrupted`, in the main thread, until its end. A second one, where the first is deferred, ends at once.
 
     An exception that comes where Python was running a finaliser or a callback from C goes no further than that: then this raises it
     at the end. One that came through as another is put right.
@@ -79,8 +79,8 @@ def _interrupted(name):
 
 
 def _receive(number, frame):
-    if _state["deferred"] and _state["received"] is None:
-        _state["received"] = number
-        return
-    _state["received"] = None
-    raise _interrupted(signal.Signals(number).name)
+    if not _state["deferred"]:
+        raise _interrupted(signal.Signals(number).name)
+    if _state["received"] is not None:  # in the middle of something: nobody may save
+        raise KeyboardInterrupt
+    _state["received"] = number

@@ -41,6 +41,7 @@ _EXAMPLE = {
     "versions": {},
 }
 FACTS = tuple(_EXAMPLE)
+_PLACES = ("data_dir", "unlabeled_dir", "eval_data_dir")
 _CONTENT = ("config.json", "contents.bin", "quarantine.csv", "metrics.jsonl", "tensorboard", "checkpoints", "report", "export", "done.json")
 
 
@@ -171,19 +172,19 @@ class RunDirectory:
           UsageError: the directory belongs to a run with other settings, naming the first that differ; another process writes there; or
             see `make_directory`.
         """
+        if self.writes:
+            make_directory(self.path)
+            lock.acquire(self.path)
+        changed = self._changes(config, facts) if self._config.exists() else []
+        if changed and not config.force:
+            raise UsageError(
+                f"{self.path} holds a run with other settings: {'; '.join(changed[:3])}; continue it with its own settings, give"
+                " another --run_dir, or --force to start again (what it holds is kept in replaced/)"
+            )
         if not self.writes:
             return
-        make_directory(self.path)
-        lock.acquire(self.path)
-        if self._config.exists():
-            changed = self._changes(config, facts)
-            if changed and not config.force:
-                raise UsageError(
-                    f"{self.path} holds a run with other settings: {'; '.join(changed[:3])}; continue it with its own settings, give"
-                    " another --run_dir, or --force to start again (what it holds is kept in replaced/)"
-                )
-            if changed:
-                self._set_aside()
+        if changed:
+            self._set_aside()
         self._write(self._config, {"settings": dataclasses.asdict(config), **facts})
 
     def _changes(self, config, facts):
@@ -192,9 +193,13 @@ class RunDirectory:
         theirs, ours = used_settings(self.config()), used_settings(config)
         if config.data.dataset == IN_MEMORY:  # where such images are from is nothing to compare; what they are is, below
             theirs["data"] |= {name: ours["data"][name] for name in WHERE_FROM}
-        changed = list(_differences(theirs, ours))
-        changed += list(_differences({"data": old["data"]}, {"data": facts["data"]}))
         before, now = (part["parent"] and part["parent"]["identity"] for part in (old, facts))
+        if before == now:  # the same weights, wherever they lie by now
+            theirs["from_run"] = ours["from_run"]
+        if "evaluation_fingerprint" in old["data"]:  # and the same images, which are compared below; earlier versions did not record it
+            theirs["data"] |= {name: ours["data"][name] for name in _PLACES}
+        changed = list(_differences(theirs, ours))
+        changed += list(_differences({"data": old["data"]}, {"data": {name: facts["data"].get(name) for name in old["data"]}}))
         if before != now:
             changed.append("the weights of --from are no longer those that it started from")
         return changed

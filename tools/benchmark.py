@@ -126,6 +126,9 @@ def main(argv=None):
     rows, results = choose(arguments.rows), []
     if arguments.repeats < 1:
         raise UsageError(f"--repeats must be at least 1, got {arguments.repeats}")
+    for file in filter(None, (arguments.json, arguments.picture)):
+        if not file.parent.is_dir():
+            raise UsageError(f"--json and --picture must be files in a directory that is there, got {file}; make {file.parent}")
     for row in rows:
         results.append(judge(row, attempt(row, arguments.repeats)))
         print("\n".join(describe(results[-1])), flush=True)

@@ -67,17 +67,22 @@ def accuracies(rest, chosen, seeds, out):
     return found
 
 
+def numbers(text):
+    """Whole numbers with commas between them."""
+    return [int(part) for part in text.split(",")]
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--grid", action="append", required=True, help="NAME=VALUE,VALUE,… of a tf-simclr flag; may be repeated")
-    parser.add_argument("--label_seeds", default="1,2,3", help="label draws, as numbers with commas")
+    parser.add_argument("--label_seeds", type=numbers, default="1,2,3", help="label draws, as numbers with commas")
     parser.add_argument("--out", type=pathlib.Path, required=True, help="directory of the runs and of search.json")
     arguments, rest = parser.parse_known_args(argv)
     grid, rows = combinations(arguments.grid), []
     check(rest, grid)
     cli.prepare()
     for chosen in grid:
-        found = accuracies(rest, chosen, [int(seed) for seed in arguments.label_seeds.split(",")], arguments.out)
+        found = accuracies(rest, chosen, arguments.label_seeds, arguments.out)
         whole = None not in found.values()
         spread = statistics.stdev(found.values()) if whole and len(found) > 1 else 0.0
         mean = statistics.mean(found.values()) if whole else None

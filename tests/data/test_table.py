@@ -114,6 +114,11 @@ def test_test_comes_before_val_and_neither_is_trained_on(home):
     assert rows(data.train, home) == [("in/2.png", "a"), ("in/3.png", "a")] and rows(data.evaluation, home) == [("in/1.png", "a")]
 
 
+def test_a_labelled_val_is_scored_on_where_test_has_no_labels(home):
+    data = load(home, "path,label,split\nin/0.png,a,train\nin/1.png,a,val\nin/2.png,,test\n , ,\n")  # and a last line of nothing
+    assert rows(data.train, home) == [("in/0.png", "a")] and rows(data.evaluation, home) == [("in/1.png", "a")]
+
+
 def test_a_second_table_for_evaluation(home):
     train, plain, split = "in/0.png,a\nin/1.png,b\n", "in/2.png,b\n", "path,label,split\nin/3.png,a,train\nin/4.png,a,test\n"
     for name, text, found in (("plain.csv", plain, "in/2.png"), ("split.csv", split, "in/4.png")):

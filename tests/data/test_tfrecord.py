@@ -195,6 +195,29 @@ def test_a_test_split_that_lacks_classes_has_those_of_training(tmp_path, headers
     refuse("must have labels, got 1 images without one", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("label", "got"),
+    [
+        (tf.train.Feature(int64_list=tf.train.Int64List(value=[0, 1, 0])), "3 values"),
+        (tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"a", b"b"])), "2 values"),
+        (tf.train.Feature(float_list=tf.train.FloatList(value=[1.0])), "floating-point numbers"),
+    ],
+)
+def test_labels_that_are_not_one(tmp_path, headers_only, label, got):
+    example = tf.train.Example.FromString(record(1))
+    example.features.feature["image/class/label"].CopyFrom(label)
+    write(tmp_path / "train.tfrecord", [record(0, 1), example.SerializeToString()])
+    refuse(f"must be one whole number or one name, got {got} in the feature image/class/label of .*; set label_feature", tmp_path)
+
+
+def test_a_labelled_val_is_scored_on_where_test_has_no_labels(tmp_path, headers_only):
+    for number, (name, label) in enumerate((("train", 0), ("val", 0), ("test", None))):
+        write(tmp_path / f"{name}.tfrecord", [record(number, label)])
+    assert numbers(load(tmp_path).evaluation) == [1]
+    write(tmp_path / "test.tfrecord", [record(3, 0)])
+    assert numbers(load(tmp_path).evaluation) == [3]
+
+
 def test_features_of_other_names(tmp_path, headers_only):
     for name in "ab":
         write(tmp_path / f"{name}.tfrecord", [record(0, 3, "jpeg", "class"), record(1, 4, "jpeg", "class")])

@@ -21,7 +21,7 @@ from tf_simclr.errors import Interrupted, NotFiniteError, UsageError
 from tf_simclr.optimizers.build import build
 from tf_simclr.stages import setup
 from tf_simclr.training import fit
-from tf_simclr.training.callbacks import SaveEvery
+from tf_simclr.training.callbacks import Probe, SaveEvery
 from tf_simclr.training.checkpoints import Checkpoints, newest, restore_network
 
 pytestmark = pytest.mark.usefixtures("short_resnet")
@@ -203,13 +203,32 @@ def test_interruption_waits_where_it_is_deferred():
                 signal.raise_signal(signal.SIGINT)
                 reached.append("end of the block")
         assert reached
-        with pytest.raises(Interrupted):
+        with pytest.raises(KeyboardInterrupt) as raised:
             with interruption.deferred():
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGTERM)
                 signal.raise_signal(signal.SIGINT)
                 reached.append("never")
-        assert len(reached) == 1
+        assert len(reached) == 1 and raised.type is KeyboardInterrupt, "which saves nothing, and exits with 130"
         interruption.forget()
+
+
+def test_a_signal_waits_for_the_metrics_of_an_epoch(tmp_path, monkeypatch):
+    measured, real = [], Probe.on_epoch_end
+
+    def probe(self, epoch, logs=None):
+        real(self, epoch, logs)
+        if not measured:
+            signal.raise_signal(signal.SIGTERM)
+            measured.append(epoch)
+
+    monkeypatch.setattr(Probe, "on_epoch_end", probe)
+    asked = settings(tmp_path, pretrain__steps=9, pretrain__batch_size=32, pretrain__epochs=3.0, pretrain__probe_every=1.0)
+    with pytest.raises(Interrupted, match="SIGTERM at step .* of 9, saved in"), interruption.heeding():
+        tf_simclr.run(asked, tiny.data())
+    assert measured == [0]
+    tf_simclr.run(asked, tiny.data())
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines[0]["epoch"] == 1 and "knn" in lines[0] and [line["epoch"] for line in lines] == [*range(1, len(lines) + 1)]
 
 
 class _Finalised:

@@ -60,6 +60,34 @@ def test_a_resumed_run_is_the_same_run(tmp_path, monkeypatch):
     assert again.pop("seconds") > lines[-1]["seconds"] and again == {key: x for key, x in result.items() if key != "seconds"}
 
 
+def test_what_makes_a_run_another_one(tmp_path):
+    started = {"model": {}, "selector": 1, "class_names": ["a", "b"], "label_indices": [0], "versions": {}}
+    started |= {"data": {"images": 2, "fingerprint": "f", "evaluation_fingerprint": "e"}, "parent": {"path": "runs/pre", "identity": "i"}}
+    config = tiny.settings("finetune", tmp_path, from_run="runs/pre", data__dataset="folder", data__data_dir="in", data__eval_data_dir="ev")
+    RunDirectory(tmp_path).start(config, started)
+
+    def refused(words, facts=started, writes=True, **changes):
+        with pytest.raises(UsageError, match=f"holds a run with other settings: {words}"):
+            RunDirectory(tmp_path, writes).start(replace(config, **changes), facts)
+
+    # The same weights and images, wherever they lie by now.
+    moved = {"from_run": "/moved/runs/pre", "data__data_dir": "/moved/in/", "data__eval_data_dir": "/moved/ev"}
+    RunDirectory(tmp_path).start(replace(config, **moved), started)
+    refused("data.evaluation_fingerprint was 'e' and is 'x'", started | {"data": started["data"] | {"evaluation_fingerprint": "x"}})
+    refused("the weights of --from are no longer those", started | {"parent": {"path": "runs/pre", "identity": "j"}}, **moved)
+    refused(".*from_run was '/moved/runs/pre' and is ''", started | {"parent": None}, from_run="")
+    refused("seed was 1 and is 2", seed=2)
+    refused("seed was 1 and is 2", seed=2, writes=False)  # a worker that writes nothing would else take the old result for its own
+    # As an earlier version recorded it: what was evaluated on is not known but for its name.
+    known = json.loads((tmp_path / "config.json").read_text())
+    del known["data"]["evaluation_fingerprint"]
+    (tmp_path / "config.json").write_text(json.dumps(known))
+    RunDirectory(tmp_path).start(replace(config, **moved), started | {"data": known["data"]})
+    refused("data.eval_data_dir was '/moved/ev' and is 'other'", **moved | {"data__eval_data_dir": "other"})
+    RunDirectory(tmp_path).start(replace(config, **moved), started)
+    assert json.loads((tmp_path / "config.json").read_text())["data"] == started["data"]
+
+
 @pytest.mark.smoke
 def test_two_replicas_end_where_one_ends(tmp_path):
     # Small steps, in which rounding grows little; unsynchronised statistics or negatives make 0.09 of them.

@@ -12,6 +12,7 @@ import tiny
 import tf_simclr
 from tf_simclr.config import ModelConfig, replace
 from tf_simclr.data.pipeline import plain_batches
+from tf_simclr.data.source import join
 from tf_simclr.errors import UsageError
 from tf_simclr.evaluation.features import extract
 from tf_simclr.run_directory import RunDirectory
@@ -167,6 +168,29 @@ def test_distillation_with_labels(root, finetuned, alpha, reported):
     assert {"accuracy", "agreement"} & set(rows(run)[-1]) == reported
     # Without a limit of its own, the labelled term uses the teacher's labels.
     assert RunDirectory(run).facts()["label_indices"] == RunDirectory(finetuned).facts()["label_indices"]
+
+
+def test_the_labels_of_a_student_are_counted_with_its_teachers(root, finetuned):
+    short = {"distill__steps": 1, "data__labels_per_class": 0}
+    theirs, data = RunDirectory(finetuned).facts()["label_indices"], tiny.data()
+
+    def distilled(name, data, **changes):
+        home = root / "counted" / name
+        settings = tiny.settings("distill", home, **({"from_run": str(finetuned)} | short | changes))
+        return tf_simclr.run(settings, data)["labels"], RunDirectory(home).facts()["label_indices"]
+
+    # More images, whose labels are not used: the teacher's are still those of the first ones.
+    more = dataclasses.replace(data, train=join(data.train, tiny.data(train=30).train.without_labels(), "more"))
+    assert distilled("more", more, distill__alpha=0.5) == (24, theirs)
+    assert distilled("more_alone", more) == (24, theirs)
+    # Another draw of as many.
+    count, used = distilled("redrawn", data, distill__alpha=0.5, data__labels_per_class=8, data__label_seed=2)
+    assert count == len(used) > 24 and set(theirs) < set(used)
+    # Other images: no index is taken over.
+    other = tiny.data(train=60)
+    assert distilled("other", other) == (24, None)
+    count, used = distilled("next", other, from_run=str(root / "counted" / "other"), distill__alpha=0.5)
+    assert (count, sorted(used)) == (84, list(range(60)))
 
 
 def test_a_student_may_start_from_the_pretrained_weights(root, pretrained, finetuned):

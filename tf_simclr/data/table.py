@@ -21,8 +21,8 @@ def read(location, split, class_names=(), *, limits, check=True):
     The delimiter is the comma, semicolon or tab that the first line holds. A first line that names its columns (path, file, filename
     or image; label, class or category; split or subset; in any order, beside others) is a header; without one the first column is
     the path and the second, where there is one, the label. Paths are relative to the table. An image without a label has an empty
-    one; it is used as an unlabelled image. Of the split column, test comes before val; rows that are neither are for training.
-    A path where no image is counts as a bad image.
+    one; it is used as an unlabelled image. Of the split column, test comes before val, and one with labels before one without; rows
+    that are neither are for training. A path where no image is counts as a bad image.
 
     Args:
       location: path of the file, UTF-8.
@@ -41,7 +41,8 @@ def read(location, split, class_names=(), *, limits, check=True):
     rows = _rows(location)
     tests = [name for name in _TESTS if any(row[2] == name for row in rows)]
     if split == "test":
-        rows = [row for row in rows if tests and row[2] == tests[0]]
+        labelled = [name for name in tests if any(row[2] == name and row[1] for row in rows)]
+        rows = [row for row in rows if row[2] in (labelled or tests)[:1]]
         if not rows:
             return None
     elif split != "all":
@@ -74,7 +75,9 @@ def _rows(location):
             file.seek(0)
             delimiter = max(",;\t", key=first.count)
             table = [
-                (number, [cell.strip() for cell in row]) for number, row in enumerate(csv.reader(file, delimiter=delimiter), 1) if any(row)
+                (number, [cell.strip() for cell in row])
+                for number, row in enumerate(csv.reader(file, delimiter=delimiter), 1)
+                if any(map(str.strip, row))
             ]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"dataset csv needs a text file in UTF-8 that can be read, got {location} ({error}); check data_dir") from error

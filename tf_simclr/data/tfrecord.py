@@ -23,10 +23,10 @@ def read(location, split, class_names=(), *, limits, check=True):
     """One split of a set of shards; images stay in their files, are read by position and decoded when they are used.
 
     Where a word in the name of a shard is val, or begins with train, test or valid, it is of that split (train before test before
-    val); without such names, all are for training. Every record is a `tf.train.Example`; the label is a whole number or the name of a
-    class, and a record without that feature, or of number -1, is an unlabelled image. Classes are the lines of `classes.txt` beside
-    the shards, numbered from 0; without it, the labels that occur, sorted: numbers by value, names as text. All shards are scanned
-    once, in parallel.
+    val, and test or val with labels before the other without); without such names, all are for training. Every record is a
+    `tf.train.Example`; the label is a whole number or the name of a class, and a record without that feature, or of number -1, is an
+    unlabelled image. Classes are the lines of `classes.txt` beside the shards, numbered from 0; without it, the labels that occur,
+    sorted: numbers by value, names as text. All shards are scanned once, in parallel.
 
     Args:
       location: a directory of `*.tfrecord*` files, one file, or a pattern such as `gs://bucket/set/train-*`.
@@ -42,15 +42,17 @@ def read(location, split, class_names=(), *, limits, check=True):
       UsageError: no shards, shards that are cut short, compressed or hold no such features, or labels that are no classes.
     """
     everything = _shards(location)
-    shards = _of_split(everything, split)
-    if split == "test" and not shards:
+    parts = _of_split(everything, split)
+    if split == "test" and not parts:
         return None
-    if not shards:
+    if not parts:
         raise UsageError(f"dataset tfrecord needs shards for training in {location}, got {everything[0]} and the like; use eval_data_dir")
-    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        found = [row for rows in pool.map(lambda shard: _scan(shard, limits), shards) for row in rows]
+    scanned = [_scan_all(shards, limits) for shards in parts]
+    # Of several test sets the first one that can be scored on.
+    found = next((rows for rows in scanned if any(label is not None for _, label in rows)), scanned[0])
     if not found:
         raise UsageError(f"dataset tfrecord needs at least one record in {location}, got empty shards; write them again")
+    shards = parts[0]
     keys = np.array([key for key, _ in found], object)
     labels, names = _labels([label for _, label in found], _names_beside(shards[0]), class_names, location)
     return as_encoded(keys, labels, names, Records(limits.image_feature), limits, location, check)
@@ -76,17 +78,25 @@ def _is_shard(name):
 
 
 def _of_split(shards, split):
+    """The shards of a split, a list of lists: one, or for "test" one for each word that there is."""
+
     def holding(word, among):
         return [shard for shard in among if word.search(os.path.basename(shard).lower())]
 
     if split == "all":
-        return shards
+        return [shards]
     training = holding(_TRAINING, shards)
     others = [shard for shard in shards if shard not in training]
     tests = [holding(word, others) for word in _TESTS]
     if split == "test":
-        return next(filter(None, tests), [])
-    return training or [shard for shard in others if not any(shard in part for part in tests)]
+        return [part for part in tests if part]
+    mine = training or [shard for shard in others if not any(shard in part for part in tests)]
+    return [mine] if mine else []
+
+
+def _scan_all(shards, limits):
+    with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+        return [row for rows in pool.map(lambda shard: _scan(shard, limits), shards) for row in rows]
 
 
 def _scan(shard, limits):
@@ -103,6 +113,12 @@ def _scan(shard, limits):
                 )
             label = features[limits.label_feature]
             values = label.int64_list.value or label.bytes_list.value
+            if len(values) > 1 or label.float_list.value:
+                got = f"{len(values)} values" if values else "floating-point numbers"
+                raise UsageError(
+                    f"a label must be one whole number or one name, got {got} in the feature {limits.label_feature} of {shard} at byte"
+                    f" {offset:,}; set label_feature, or write it again"
+                )
             rows.append((Records.key(shard, offset, len(data)), values[0] if values else None))
     except UsageError:  # which is a ValueError, too
         raise

@@ -1,6 +1,8 @@
 """Distillation with unlabelled images: into the same architecture, or into another, usually smaller one (paper, section 2)."""
 
+import numpy as np
 import tensorflow as tf
+from absl import logging
 
 from tf_simclr.combinations import RESNET
 from tf_simclr.data.labels import draw_labels
@@ -45,11 +47,13 @@ def run(config, data=None):
             f"the classes must be the teacher's in the same order, {brief(names)}, got {brief(data.evaluation.class_names)};"
             " give data of these classes, or another teacher"
         )
-    # With unlabelled images alone, what is recorded are the labels that reach the student through its teacher.
-    labelled = _labels_in_use(config, data, facts) if fit.alpha < 1 else facts["label_indices"]
+    # Labels reach the student through its teacher, too.
+    theirs, taught = _labels_of(facts, data.train), parent.result.get("labels", len(facts["label_indices"] or ()))
+    labelled = _labels_in_use(config, data, theirs) if fit.alpha < 1 else ()
+    used = theirs if fit.alpha == 1 else list(dict.fromkeys([*(theirs or ()), *map(int, labelled)]))
     strategy = replicas.make_strategy(config)
     setup.check_batch(fit, strategy.num_replicas_in_sync)
-    run = setup.open_run(config, data, spec, selector, names, labelled, parent)
+    run = setup.open_run(config, data, spec, selector, names, used, parent)
     if (result := setup.finished(run, clock)) is not None:
         return result
     with strategy.scope():
@@ -75,7 +79,7 @@ def run(config, data=None):
 
         examples = len(data.train) if fit.alpha > 0 else len(labelled)
         train(model, fit, Duration.of(fit, examples), batches, sources, run, config)
-    return finish_classifier(network, data, config, run, clock, labels=len(labelled))
+    return finish_classifier(network, data, config, run, clock, labels=taught + len(labelled) if theirs is None else len(used))
 
 
 def _pretrained(teacher, spec):
@@ -97,10 +101,22 @@ def _pretrained(teacher, spec):
     return run
 
 
-def _labels_in_use(config, data, facts):
+def _labels_of(facts, train):
+    """Indices of the images whose labels the teacher learnt from, or None where those are not the first images of `train`."""
+    known, count = facts["data"]["fingerprint"], facts["data"]["images"]
+    if not facts["label_indices"] or count > len(train):
+        return None
+    first = train if count == len(train) else train.take(np.arange(count))
+    return facts["label_indices"] if first.fingerprint() == known else None
+
+
+def _labels_in_use(config, data, theirs):
     """Indices of the labelled images: as the settings limit them, else the teacher's own, on the same data."""
     setup.need_labels(data.train, config)
     limited = config.data.labels_per_class or config.data.num_labels or config.data.label_fraction
-    if not limited and facts["label_indices"] and facts["data"]["fingerprint"] == data.train.fingerprint():
-        return facts["label_indices"]
-    return draw_labels(data.train.labels, data.train.class_names, config.data)
+    if not limited and theirs:
+        return theirs
+    drawn = draw_labels(data.train.labels, data.train.class_names, config.data)
+    if new := len(set(map(int, drawn)) - {*(theirs or ())}):
+        logging.warning("%d of the %d labels that the student learns from are not its teacher's; see --label_seed", new, len(drawn))
+    return drawn

@@ -14,6 +14,8 @@ from tf_simclr.errors import UsageError, WorkerLostError
 
 # A TPU that does not answer would be waited for much longer: TensorFlow asks again and again.
 _SECONDS_TO_FIND, _SECONDS_TO_START = 15, 120
+# What the others see of a worker that is gone; what else TensorFlow says is of this one.
+_LOST = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError)
 _TRAINING = ("pretrain", "finetune", "distill", "pipeline")  # the others leave a TPU alone
 
 
@@ -76,7 +78,7 @@ def losses_named():
     try:
         yield
     except tf.errors.OpError as error:
-        if alone():
+        if alone() or not (isinstance(error, _LOST) or "ollective" in str(error)):
             raise
         reason = str(error).strip().partition("\n")[0][:200]
         raise WorkerLostError(
@@ -86,7 +88,7 @@ def losses_named():
 
 def are_many(config):
     """Whether the settings, or TF_CONFIG where they leave it open, ask for several workers."""
-    return config.strategy == "multiworker" or (config.strategy == "auto" and not config.tpu and _workers(_tf_config()) > 1)
+    return config.strategy == "multiworker" or (config.strategy == "auto" and not config.tpu and _processes(_tf_config()) > 1)
 
 
 def _joined():
@@ -97,24 +99,26 @@ def _tf_config():
     """TF_CONFIG as a dict, empty where there is none."""
     try:
         return dict(json.loads(os.environ.get("TF_CONFIG") or "{}"))
-    except ValueError:
+    except (TypeError, ValueError):
         raise UsageError("TF_CONFIG must be a JSON object with cluster and task, got something else; see docs/reliability.md") from None
 
 
-def _workers(tf_config):
+def _processes(tf_config):
     cluster = tf_config.get("cluster", {})
-    return len(cluster.get("worker", ())) if isinstance(cluster, dict) else 0
+    return sum(len(job) for job in cluster.values() if isinstance(job, (list, dict))) if isinstance(cluster, dict) else 0
 
 
 @functools.cache
 def _multiworker():
     given = _tf_config()
-    task, workers = given.get("task", {}), _workers(given)
-    index = task.get("index") if isinstance(task, dict) else None
-    if not workers or task.get("type") != "worker" or not isinstance(index, int) or not 0 <= index < workers:
+    task, cluster = (given.get(name) if isinstance(given.get(name), dict) else {} for name in ("task", "cluster"))
+    workers, index = cluster.get("worker"), task.get("index")
+    addresses = list(workers.values()) if isinstance(workers, dict) else workers if isinstance(workers, list) else []
+    whole = set(cluster) == {"worker"} and addresses and all(isinstance(address, str) for address in addresses)
+    if not whole or task.get("type") != "worker" or not isinstance(index, int) or not 0 <= index < len(addresses):
         raise UsageError(
-            "--strategy=multiworker needs TF_CONFIG with cluster.worker, a list of host:port, and task with type worker and its index,"
-            f" got {os.environ.get('TF_CONFIG') or 'none'}; set it for every process"
+            "--strategy=multiworker needs TF_CONFIG with cluster.worker, a list of host:port, and nothing else in cluster, and task with"
+            f" type worker and its index, got {os.environ.get('TF_CONFIG') or 'none'}; set it for every process"
         )
     return tf.distribute.MultiWorkerMirroredStrategy()
 

@@ -369,7 +369,7 @@ def open_run(config, data, spec, selector, class_names=(), label_indices=None, p
     run = RunDirectory(config.run_dir or default_home(config), writes=replicas.is_chief(), alone=replicas.alone())
     if any(run.path.resolve() == earlier.path.resolve() for earlier in lineage(parent)):
         raise UsageError(f"--run_dir must be none of the runs that --from goes back to, got {run.path}; give a new directory")
-    evaluation = None if data.evaluation is None else len(data.evaluation)
+    evaluation = data.evaluation
     run.start(
         config,
         {
@@ -377,7 +377,12 @@ def open_run(config, data, spec, selector, class_names=(), label_indices=None, p
             "selector": selector,
             "class_names": list(class_names),
             "label_indices": None if label_indices is None else [int(i) for i in label_indices],
-            "data": {"images": len(data.train), "evaluation_images": evaluation, "fingerprint": data.train.fingerprint()},
+            "data": {
+                "images": len(data.train),
+                "evaluation_images": None if evaluation is None else len(evaluation),
+                "fingerprint": data.train.fingerprint(),
+                "evaluation_fingerprint": None if evaluation is None else evaluation.fingerprint(),
+            },
             "parent": None if parent is None else {"path": str(parent.path), "identity": parent.identity()},
             "versions": {
                 "python": platform.python_version(),
@@ -386,6 +391,7 @@ def open_run(config, data, spec, selector, class_names=(), label_indices=None, p
             },
         },
     )
+    replicas.meet()  # else another worker might take for finished what is only now set aside
     if run.writes and (parent is None or parent.facts()["data"]["fingerprint"] != data.train.fingerprint()):
         run.record_contents(data.train.digests())
     if run.writes and data.bad:

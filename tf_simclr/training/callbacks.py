@@ -108,6 +108,8 @@ class StopAtNaN(tf.keras.callbacks.Callback):
 class SaveEvery(tf.keras.callbacks.Callback):
     """Saves a checkpoint every so many steps and at the end of training; a signal waits for the end of the step it comes in.
 
+    After the last step of an epoch it waits for the epoch's metrics.
+
     It must be the last of the callbacks.
 
     Args:
@@ -130,12 +132,14 @@ class SaveEvery(tf.keras.callbacks.Callback):
         self._due = self._due or self.step // self._every > before // self._every
         if self._due and batch + 1 < self.params["steps"]:
             self.save()
-        interruption.heed()
+        if batch + 1 < self.params["steps"]:
+            interruption.heed()
 
     def on_epoch_end(self, epoch, logs=None):
-        # After the last step of an epoch its metrics are written first: a crash between the two would lose them for good.
+        # After the last step of an epoch its metrics are written first: what came between the two would lose them for good.
         if self._due:
             self.save()
+        interruption.heed()
 
     def on_train_end(self, logs=None):
         self.save()
