@@ -98,4 +98,5 @@ if __name__ == "__main__":
     try:
         main()
     except UsageError as error:
-        sys.exit(f"search.py: error: {error}")
+        print(f"search.py: error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

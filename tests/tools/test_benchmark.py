@@ -111,7 +111,12 @@ def test_a_function_apart_has_memory_of_its_own(benchmark):
 
 
 @pytest.mark.parametrize(
-    "argument, told", [("--rows=views_33", "--rows must be of views_32, "), ("--repeats=0", "--repeats must be at least 1")]
+    "argument, told",
+    [
+        ("--rows=views_33", "--rows must be of views_32, "),
+        ("--repeats=0", "--repeats must be at least 1"),
+        ("--json=no/such.json", "--json and --picture must be files in a directory that is there, got no/such.json; make no"),
+    ],
 )
 def test_a_mistake_is_one_line(argument, told):
     done = subprocess.run([sys.executable, str(TOOLS / "benchmark.py"), argument], capture_output=True, text=True)

@@ -40,8 +40,9 @@ def test_the_search_scores_on_a_holdout_and_ranks(tmp_path, monkeypatch, capsys,
         # A flag with a section's name, as a recipe has it, wins over a plain one: the search would compare a setting with itself.
         (["--stage=finetune", "--supervised_steps=5", "--grid", "steps=5,10"], "name the section in --grid"),
         (["--stage=pretrain", "--grid", "pretrain_temperature=0.5,1"], "--stage must be one that trains a classifier"),
+        (["--stage=finetune", "--grid", "steps=5,10", "--label_seeds=1,b"], "argument --label_seeds: invalid numbers value: '1,b'"),
     ],
 )
 def test_a_grid_that_says_nothing_is_refused(flags, words):
     told = subprocess.run([sys.executable, str(TOOL), *flags, "--out=unused"], capture_output=True, text=True)
-    assert told.returncode == 1 and words in told.stderr and "Traceback" not in told.stderr
+    assert told.returncode == 2 and words in told.stderr and "Traceback" not in told.stderr
