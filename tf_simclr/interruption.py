@@ -2,11 +2,13 @@
 
 import contextlib
 import signal
+import time
 
 from tf_simclr.errors import Interrupted
 
+_APART = 1.0  # seconds; what follows sooner is the same wish, as of a program that signals a process and its group
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_state = {"deferred": 0, "received": None, "raised": None}
+_state = {"deferred": 0, "received": None, "since": 0.0, "raised": None}
 
 
 @contextlib.contextmanager
@@ -81,6 +83,7 @@ def _interrupted(name):
 def _receive(number, frame):
     if not _state["deferred"]:
         raise _interrupted(signal.Signals(number).name)
-    if _state["received"] is not None:  # in the middle of something: nobody may save
+    if _state["received"] is None:
+        _state.update(received=number, since=time.monotonic())
+    elif time.monotonic() - _state["since"] >= _APART:  # in the middle of something: nobody may save
         raise KeyboardInterrupt
-    _state["received"] = number

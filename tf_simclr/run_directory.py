@@ -129,11 +129,11 @@ def last_metrics(path):
     return {}
 
 
-def lineage(run):
+def lineage(run, same=True):
     """A `RunDirectory` and the earlier ones that it goes back to, the latest first, see `RunDirectory.earlier`."""
     while run is not None:
         yield run
-        run = run.earlier()
+        run = run.earlier(same)
 
 
 class RunDirectory:
@@ -161,11 +161,11 @@ class RunDirectory:
         self._done = self.path / "done.json"
 
     def start(self, config, facts):
-        """Makes this process the directory's writer and records settings and facts, or checks that they are those of the run it holds.
+        """Checks that settings and facts are those of the run that the directory holds, if it holds one; who `writes` records them.
 
         Args:
           config: the `Config`. With `force`, a run with other settings is set aside below `replaced/`.
-          facts: JSON-able dict of the other `FACTS`: model, selector, class_names, label_indices, data (fingerprint and sizes), parent
+          facts: JSON-able dict of the other `FACTS`: model, selector, class_names, label_indices, data (fingerprints and sizes), parent
             (path and identity of the earlier run, or None), versions.
 
         Raises:
@@ -175,7 +175,9 @@ class RunDirectory:
         if self.writes:
             make_directory(self.path)
             lock.acquire(self.path)
-        changed = self._changes(config, facts) if self._config.exists() else []
+        # By force one process sets aside, and the others look at nothing meanwhile.
+        looks = self._config.exists() and (self.writes or not config.force)
+        changed = self._changes(config, facts) if looks else []
         if changed and not config.force:
             raise UsageError(
                 f"{self.path} holds a run with other settings: {'; '.join(changed[:3])}; continue it with its own settings, give"
@@ -196,10 +198,10 @@ class RunDirectory:
         before, now = (part["parent"] and part["parent"]["identity"] for part in (old, facts))
         if before == now:  # the same weights, wherever they lie by now
             theirs["from_run"] = ours["from_run"]
-        if "evaluation_fingerprint" in old["data"]:  # and the same images, which are compared below; earlier versions did not record it
+        images = list(_differences({"data": old["data"]}, {"data": {name: facts["data"].get(name) for name in old["data"]}}))
+        if not images and "evaluation_fingerprint" in old["data"]:  # the same images; earlier versions did not record it
             theirs["data"] |= {name: ours["data"][name] for name in _PLACES}
-        changed = list(_differences(theirs, ours))
-        changed += list(_differences({"data": old["data"]}, {"data": {name: facts["data"].get(name) for name in old["data"]}}))
+        changed = [*_differences(theirs, ours), *images]
         if before != now:
             changed.append("the weights of --from are no longer those that it started from")
         return changed
@@ -264,14 +266,15 @@ class RunDirectory:
                 raise UsageError(f"{self._config} must hold {name} as this package writes it, got {facts[name]!r:.80}; put a copy back")
         return facts
 
-    def earlier(self):
-        """The run that this one started from; None where it started from none, or where that one is gone or was trained anew since."""
+    def earlier(self, same=True):
+        """The run that this one started from; None where it started from none, or that is gone or, if it must be the same, trained anew."""
         start = self.config().from_run
         if not start:
             return None
         run = RunDirectory(shipped.locate(start))
-        same = run._config.exists() and run.identity() == (self.facts()["parent"] or {}).get("identity")
-        return run if same else None
+        if not run._config.exists():
+            return None
+        return run if not same or run.identity() == (self.facts()["parent"] or {}).get("identity") else None
 
     def config(self):
         """The settings of this run, a `Config`."""

@@ -214,6 +214,8 @@ def test_a_labelled_val_is_scored_on_where_test_has_no_labels(tmp_path, headers_
     for number, (name, label) in enumerate((("train", 0), ("val", 0), ("test", None))):
         write(tmp_path / f"{name}.tfrecord", [record(number, label)])
     assert numbers(load(tmp_path).evaluation) == [1]
+    write(tmp_path / "test.tfrecord", [record(2, -1)])
+    assert numbers(load(tmp_path).evaluation) == [1]
     write(tmp_path / "test.tfrecord", [record(3, 0)])
     assert numbers(load(tmp_path).evaluation) == [3]
 

@@ -167,9 +167,9 @@ def test_a_link_is_followed(tmp_path):
 def test_refuses_what_cannot_be_replaced(tmp_path, monkeypatch):
     network = Network(SPEC, 0).build_variables()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="a directory that it can replace, got [.], the current one; give one below it"):
+    with pytest.raises(UsageError, match="a directory that it can replace, got [.], in which this process works; give another one"):
         export_network(network, (), ".")
-    with pytest.raises(UsageError, match="a directory that it can replace, got /proc, a mount point; give one below it"):
+    with pytest.raises(UsageError, match="a directory that it can replace, got /proc, a mount point; give another one"):
         export_network(network, (), "/proc")
     assert not list(tmp_path.iterdir())
 

@@ -257,13 +257,15 @@ def test_what_is_no_encoder_is_refused(made, words, own):
         backbones.make_encoder(OWN)
 
 
-def test_two_networks_with_one_model_are_refused(own):
+def test_two_networks_with_the_same_weights_are_refused(own):
     one = make_own(None)
     backbones.register_backbone("own", lambda shape: one)
     network = Network(OWN, 1, 3)
-    with pytest.raises(UsageError, match="'own' must be a new model for every network, got one that another network has; make it anew"):
-        Network(OWN, 1, 3)
-    assert network.encoder is not None
+    for make in (lambda shape: one, lambda shape: tf.keras.Sequential([one])):
+        backbones.register_backbone("own", make)
+        with pytest.raises(UsageError, match="'own' must be a new model for every network, got weights that another one has; make them"):
+            Network(OWN, 1, 3)
+    assert network.encoder.variables
 
 
 @pytest.mark.parametrize("name, make", [("", make_own), ("keras_cv:own", make_own), ("own", "make_own")])

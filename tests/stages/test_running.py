@@ -73,9 +73,11 @@ def test_what_makes_a_run_another_one(tmp_path):
     # The same weights and images, wherever they lie by now.
     moved = {"from_run": "/moved/runs/pre", "data__data_dir": "/moved/in/", "data__eval_data_dir": "/moved/ev"}
     RunDirectory(tmp_path).start(replace(config, **moved), started)
-    refused("data.evaluation_fingerprint was 'e' and is 'x'", started | {"data": started["data"] | {"evaluation_fingerprint": "x"}})
+    other = started["data"] | {"evaluation_fingerprint": "x"}
+    refused("data.evaluation_fingerprint was 'e' and is 'x'", started | {"data": other}, **moved)
     refused("the weights of --from are no longer those", started | {"parent": {"path": "runs/pre", "identity": "j"}}, **moved)
     refused(".*from_run was '/moved/runs/pre' and is ''", started | {"parent": None}, from_run="")
+    refused("data.data_dir was '/moved/in/' and is 'in'; data.eval.*; data.evaluation_fingerprint was 'e'", started | {"data": other})
     refused("seed was 1 and is 2", seed=2)
     refused("seed was 1 and is 2", seed=2, writes=False)  # a worker that writes nothing would else take the old result for its own
     # As an earlier version recorded it: what was evaluated on is not known but for its name.

@@ -47,12 +47,9 @@ def read(location, split, class_names=(), *, limits, check=True):
         return None
     if not parts:
         raise UsageError(f"dataset tfrecord needs shards for training in {location}, got {everything[0]} and the like; use eval_data_dir")
-    scanned = [_scan_all(shards, limits) for shards in parts]
-    # Of several test sets the first one that can be scored on.
-    found = next((rows for rows in scanned if any(label is not None for _, label in rows)), scanned[0])
+    shards, found = _first_labelled(parts, limits)
     if not found:
         raise UsageError(f"dataset tfrecord needs at least one record in {location}, got empty shards; write them again")
-    shards = parts[0]
     keys = np.array([key for key, _ in found], object)
     labels, names = _labels([label for _, label in found], _names_beside(shards[0]), class_names, location)
     return as_encoded(keys, labels, names, Records(limits.image_feature), limits, location, check)
@@ -94,9 +91,15 @@ def _of_split(shards, split):
     return [mine] if mine else []
 
 
-def _scan_all(shards, limits):
+def _first_labelled(parts, limits):
+    """The first of some lists of shards that has labels, or else the first one, with its [(key, label or None)]; no more are read."""
+    scanned = []
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        return [row for rows in pool.map(lambda shard: _scan(shard, limits), shards) for row in rows]
+        for shards in parts:
+            scanned.append((shards, [row for rows in pool.map(lambda shard: _scan(shard, limits), shards) for row in rows]))
+            if any(label not in (None, -1) for _, label in scanned[-1][1]):
+                return scanned[-1]
+    return scanned[0]
 
 
 def _scan(shard, limits):

@@ -55,12 +55,13 @@ def _stages(last):
     """The stages that led to a run, the last one first; one whose directory is gone, or has another run by now, ends the list."""
     for run in lineage(last):
         facts, config = run.facts(), run.config()
+        used = facts["label_indices"]
         yield {
             "stage": config.stage,
             "run": run.path.name,
             "settings": _changed(config),
             "data": facts["data"],
-            "labels": None if facts["label_indices"] is None else len(facts["label_indices"]),
+            "labels": (run.result or {}).get("labels", None if used is None else len(used)),
             "versions": facts["versions"],
             "result": run.result,
         }

@@ -95,9 +95,10 @@ def _check(network, class_names, target):
         raise UsageError(
             f"an export needs one name for each of the network's {classes} classes, got {len(class_names)}; give those of its training"
         )
-    if (mounted := target.resolve().is_mount()) or target.resolve() == pathlib.Path.cwd():
-        where = "a mount point" if mounted else "the current one"
-        raise UsageError(f"an export needs a directory that it can replace, got {target}, {where}; give one below it")
+    place, here = target.resolve(), pathlib.Path.cwd()
+    if (mounted := place.is_mount()) or place in (here, *here.parents):
+        where = "a mount point" if mounted else "in which this process works"
+        raise UsageError(f"an export needs a directory that it can replace, got {target}, {where}; give another one")
     if target.exists() and not (target / CARD).exists() and not (target.is_dir() and not any(target.iterdir())):
         raise UsageError(
             f"an export needs a new or empty directory, or an earlier export, got {target}, which is neither; give another one"

@@ -15,7 +15,7 @@ from tf_simclr.models.resnet import ResNet
 KERAS_CV = "keras_cv:"
 _LAST = "last"
 _registered = {}
-_made = weakref.WeakSet()  # by registered functions
+_weights = weakref.WeakValueDictionary()  # of what registered functions made, by id
 
 
 def register_backbone(name, make):
@@ -134,11 +134,11 @@ def _registered_one(name, shape):
     made = _registered[name](shape)
     if not isinstance(made, tf.keras.Model):
         raise UsageError(f"the backbone {name!r} must be made as a tf.keras.Model, got {type(made)}; return one from its function")
-    if made in _made:
-        raise UsageError(f"the backbone {name!r} must be a new model for every network, got one that another network has; make it anew")
-    _made.add(made)
     images = tf.keras.Input(shape)
     output = made(images)
+    if any(id(variable) in _weights for variable in made.variables):
+        raise UsageError(f"the backbone {name!r} must be a new model for every network, got weights that another one has; make them anew")
+    _weights.update({id(variable): variable for variable in made.variables})
     rank = getattr(getattr(output, "shape", None), "rank", None)
     if rank not in (2, 4) or output.shape[-1] is None:
         got = f"shape {output.shape}" if rank else f"{type(output).__name__}"

@@ -49,7 +49,7 @@ def run(config, data=None):
         )
     # Labels reach the student through its teacher, too.
     theirs, taught = _labels_of(facts, data.train), parent.result.get("labels", len(facts["label_indices"] or ()))
-    labelled = _labels_in_use(config, data, theirs) if fit.alpha < 1 else ()
+    labelled = _labels_in_use(config, data, theirs, taught) if fit.alpha < 1 else ()
     used = theirs if fit.alpha == 1 else list(dict.fromkeys([*(theirs or ()), *map(int, labelled)]))
     strategy = replicas.make_strategy(config)
     setup.check_batch(fit, strategy.num_replicas_in_sync)
@@ -79,7 +79,7 @@ def run(config, data=None):
 
         examples = len(data.train) if fit.alpha > 0 else len(labelled)
         train(model, fit, Duration.of(fit, examples), batches, sources, run, config)
-    return finish_classifier(network, data, config, run, clock, labels=taught + len(labelled) if theirs is None else len(used))
+    return finish_classifier(network, data, config, run, clock, labels=taught + len({*(used or ())} - {*(theirs or ())}))
 
 
 def _pretrained(teacher, spec):
@@ -110,13 +110,14 @@ def _labels_of(facts, train):
     return facts["label_indices"] if first.fingerprint() == known else None
 
 
-def _labels_in_use(config, data, theirs):
+def _labels_in_use(config, data, theirs, taught):
     """Indices of the labelled images: as the settings limit them, else the teacher's own, on the same data."""
     setup.need_labels(data.train, config)
     limited = config.data.labels_per_class or config.data.num_labels or config.data.label_fraction
     if not limited and theirs:
         return theirs
     drawn = draw_labels(data.train.labels, data.train.class_names, config.data)
-    if new := len(set(map(int, drawn)) - {*(theirs or ())}):
-        logging.warning("%d of the %d labels that the student learns from are not its teacher's; see --label_seed", new, len(drawn))
+    if (new := len({*map(int, drawn)} - {*(theirs or ())})) and taught:
+        others = "see --label_seed" if theirs else "those were of other images"
+        logging.warning("%d of the %d labels for the student are not among the %d of its teacher; %s", new, len(drawn), taught, others)
     return drawn

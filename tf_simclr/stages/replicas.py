@@ -23,7 +23,7 @@ def make_strategy(config):
     """The replicas that `--strategy` names.
 
     1. tpu, or auto where `--tpu` is given: the cores of that TPU. Images are decoded and augmented on its host.
-    2. multiworker, or auto where TF_CONFIG names several workers: one process per machine, this one among them.
+    2. multiworker, or auto where TF_CONFIG names several processes: one process per machine, this one among them.
     3. mirrored, or auto with several GPUs: all local devices.
     4. else one device.
 
@@ -87,7 +87,7 @@ def losses_named():
 
 
 def are_many(config):
-    """Whether the settings, or TF_CONFIG where they leave it open, ask for several workers."""
+    """Whether the settings, or TF_CONFIG where they leave it open, ask for several processes."""
     return config.strategy == "multiworker" or (config.strategy == "auto" and not config.tpu and _processes(_tf_config()) > 1)
 
 
@@ -118,7 +118,7 @@ def _multiworker():
     if not whole or task.get("type") != "worker" or not isinstance(index, int) or not 0 <= index < len(addresses):
         raise UsageError(
             "--strategy=multiworker needs TF_CONFIG with cluster.worker, a list of host:port, and nothing else in cluster, and task with"
-            f" type worker and its index, got {os.environ.get('TF_CONFIG') or 'none'}; set it for every process"
+            f" type worker and its index, got {os.environ.get('TF_CONFIG') or 'none'}; set it for every process, or give --strategy=one"
         )
     return tf.distribute.MultiWorkerMirroredStrategy()
 

@@ -125,7 +125,7 @@ def _check_ancestors(parent, data, settings):
     Where they are held out now, it was the user who did not hold them out before, and a warning has to do.
     """
     digests, known = data.evaluation.digests(), data.train.fingerprint()
-    for run in lineage(parent):
+    for run in lineage(parent, same=False):
         if run.facts()["data"]["fingerprint"] != known:
             seen = np.flatnonzero(np.isin(digests, run.contents()))
             if len(seen):
@@ -367,7 +367,7 @@ def open_run(config, data, spec, selector, class_names=(), label_indices=None, p
       UsageError: the earlier run goes back to it; see also `RunDirectory.start`.
     """
     run = RunDirectory(config.run_dir or default_home(config), writes=replicas.is_chief(), alone=replicas.alone())
-    if any(run.path.resolve() == earlier.path.resolve() for earlier in lineage(parent)):
+    if any(run.path.resolve() == earlier.path.resolve() for earlier in lineage(parent, same=False)):
         raise UsageError(f"--run_dir must be none of the runs that --from goes back to, got {run.path}; give a new directory")
     evaluation = data.evaluation
     run.start(
