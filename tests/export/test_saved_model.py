@@ -157,13 +157,6 @@ def test_without_classifier_replacing_an_export(tmp_path):
     assert "features" in usage_line(tmp_path / "export") and "class_name" not in usage_line(tmp_path / "export")
 
 
-def test_a_link_is_followed(tmp_path):
-    (tmp_path / "kept").mkdir()
-    (tmp_path / "export").symlink_to("kept")
-    export_network(Network(SPEC, 0).build_variables(), (), tmp_path / "export")
-    assert (tmp_path / "export").is_symlink() and (tmp_path / "kept" / CARD).exists()
-
-
 def test_refuses_what_cannot_be_replaced(tmp_path, monkeypatch):
     network = Network(SPEC, 0).build_variables()
     monkeypatch.chdir(tmp_path)
@@ -184,9 +177,11 @@ def test_refuses_what_is_not_an_export(tmp_path):
         export_network(network, NAMES[:2], tmp_path / "export")
 
 
-def test_limits_beyond_32_bits(tmp_path):
-    limits = reading.Limits(*[3_000_000_000] * 3)
-    export_network(Network(SPEC, 0).build_variables(), (), tmp_path / "export", limits)
+def test_behind_a_link_with_limits_beyond_32_bits(tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "export").symlink_to("kept")
+    export_network(Network(SPEC, 0).build_variables(), (), tmp_path / "export", reading.Limits(*[3_000_000_000] * 3))
+    assert (tmp_path / "export").is_symlink() and (tmp_path / "kept" / CARD).exists()
     signatures = tf.saved_model.load(tmp_path / "export").signatures
     assert signatures["serving_default"](images=tf.zeros([2, 12, 12, 3]))["status"].numpy().tolist() == [b"ok"] * 2
     image = tf.io.encode_png(tf.zeros([12, 12, 3], tf.uint8))

@@ -224,13 +224,13 @@ def test_a_signal_waits_for_the_metrics_of_an_epoch(tmp_path, monkeypatch):
             measured.append(epoch)
 
     monkeypatch.setattr(Probe, "on_epoch_end", probe)
-    asked = settings(tmp_path, pretrain__steps=63, pretrain__probe_every=1.0)
-    with pytest.raises(Interrupted, match="SIGTERM at step 21 of 63, saved in"), interruption.heeding():
+    asked = settings(tmp_path, pretrain__steps=42, pretrain__probe_every=1.0)
+    with pytest.raises(Interrupted, match="SIGTERM at step 21 of 42, saved in"), interruption.heeding():
         tf_simclr.run(asked, tiny.data())
     assert measured == [0]
     tf_simclr.run(asked, tiny.data())
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [21, 42, 63] and all("knn" in line for line in lines)
+    assert [line["step"] for line in lines] == [21, 42] and all("knn" in line for line in lines)
 
 
 class _Finalised:

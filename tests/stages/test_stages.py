@@ -16,7 +16,7 @@ from tf_simclr.data.source import join
 from tf_simclr.errors import UsageError
 from tf_simclr.evaluation.features import extract
 from tf_simclr.run_directory import RunDirectory
-from tf_simclr.stages import evaluate, setup
+from tf_simclr.stages import distill, evaluate, setup
 from tf_simclr.training.balance import balancing_shift
 
 # What a stage does is not in the other groups of a network, which take most of its time to trace.
@@ -171,26 +171,26 @@ def test_distillation_with_labels(root, finetuned, alpha, reported):
 
 
 def test_the_labels_of_a_student_are_counted_with_its_teachers(root, finetuned):
-    short = {"distill__steps": 1, "data__labels_per_class": 0}
-    theirs, data = RunDirectory(finetuned).facts()["label_indices"], tiny.data()
+    theirs, data, other = RunDirectory(finetuned).facts()["label_indices"], tiny.data(), tiny.data(train=60)
 
     def distilled(name, data, **changes):
         home = root / "counted" / name
-        settings = tiny.settings("distill", home, **({"from_run": str(finetuned)} | short | changes))
-        return tf_simclr.run(settings, data)["labels"], RunDirectory(home).facts()["label_indices"]
+        short = {"from_run": str(finetuned), "distill__steps": 1, "data__labels_per_class": 0}
+        return tf_simclr.run(tiny.settings("distill", home, **(short | changes)), data)["labels"], RunDirectory(home).facts()
 
     # More images, whose labels are not used: the teacher's are still those of the first ones.
-    more = dataclasses.replace(data, train=join(data.train, tiny.data(train=30).train.without_labels(), "more"))
-    assert distilled("more", more, distill__alpha=0.5) == (24, theirs)
+    facts, more = RunDirectory(finetuned).facts(), join(data.train, other.train.without_labels(), "more")
+    assert distill._labels_of(facts, more) == distill._labels_of(facts, data.train) == theirs
+    assert distill._labels_of(facts, data.train.take(np.arange(90))) is distill._labels_of(facts, other.train) is None
     # Another draw of as many.
-    count, used = distilled("redrawn", data, distill__alpha=0.5, data__labels_per_class=8, data__label_seed=2)
-    assert count == len(used) > 24 and set(theirs) < set(used)
-    # Other images: no index is taken over.
-    other = tiny.data(train=60)
-    assert distilled("other", other) == (24, None)
-    count, used = distilled("next", other, from_run=str(root / "counted" / "other"), distill__alpha=0.5)
-    assert (count, sorted(used)) == (84, list(range(60)))
-    assert distilled("third", other, from_run=str(root / "counted" / "next"))[0] == 84
+    count, redrawn = distilled("redrawn", data, distill__alpha=0.5, data__labels_per_class=8, data__label_seed=2)
+    used = redrawn["label_indices"]
+    assert count == len(used) == len(set(used)) > 24 and set(theirs) < set(used)
+    # Other images: no index is taken over, and all their labels come to those of the teacher.
+    count, beside = distilled("beside", other, distill__alpha=0.5)
+    assert count == 84 and sorted(beside["label_indices"]) == list(range(60))
+    count, alone = distilled("alone", other, from_run=str(root / "counted" / "beside"))
+    assert count == 84 and alone["label_indices"] == beside["label_indices"]
 
 
 def test_a_student_may_start_from_the_pretrained_weights(root, pretrained, finetuned):
