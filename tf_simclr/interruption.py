@@ -13,7 +13,9 @@ _state = {"deferred": 0, "received": None, "since": 0.0, "raised": None}
 
 @contextlib.contextmanager
 def heeding():
-    """Turns both signals into `Interrupted`, in the main thread, until its end. A second one, where the first is deferred, ends at once.
+    """Turns both signals into `Interrupted`, in the main thread, until its end.
+
+    Where the first is deferred, one that comes `_APART` later or after becomes a plain KeyboardInterrupt, at once.
 
     An exception that comes where Python was running a finaliser or a callback from C goes no further than that: then this raises it
     at the end. One that came through as another is put right.

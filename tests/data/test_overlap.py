@@ -223,8 +223,10 @@ def test_evaluation_images_must_be_new_to_earlier_stages(folders, tmp_path, caps
     assert "must be new to the earlier stages" in said and "10.png" in said and str(tmp_path / "pre") in said
     assert not (tmp_path / "fine" / "config.json").exists()
     assert run("finetune", "fine", start, "--allow_overlap", **labelled) == 0
-    # Two stages back it is found as well; and a clean set is not.
+    # Two stages back it is found as well, also where the weights are gone by then; and a clean set is not.
+    kept = (tmp_path / "pre" / "checkpoints").rename(tmp_path / "kept")
     assert run("distill", "student", f"--from={tmp_path / 'fine'}", "--noallow_overlap", **labelled) == 2
+    kept.rename(tmp_path / "pre" / "checkpoints")
     (tmp_path / "eval_data_dir/0/10.png").write_bytes(images.encode(255 - PIXELS[10]))
     assert run("finetune", "clean", start, **labelled) == 0
     record_property("outcome", "an evaluation image that the pretraining saw, in a run of its own: named, exit 2; a clean set: trained")

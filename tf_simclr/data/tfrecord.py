@@ -26,7 +26,7 @@ def read(location, split, class_names=(), *, limits, check=True):
     val, and test or val with labels before the other without); without such names, all are for training. Every record is a
     `tf.train.Example`; the label is a whole number or the name of a class, and a record without that feature, or of number -1, is an
     unlabelled image. Classes are the lines of `classes.txt` beside the shards, numbered from 0; without it, the labels that occur,
-    sorted: numbers by value, names as text. All shards are scanned once, in parallel.
+    sorted: numbers by value, names as text. The shards of the split are scanned once, in parallel.
 
     Args:
       location: a directory of `*.tfrecord*` files, one file, or a pattern such as `gs://bucket/set/train-*`.

@@ -83,7 +83,7 @@ def run(config, data=None):
 
 
 def _pretrained(teacher, spec):
-    """The pretraining that a run goes back to. Raises UsageError where there is none, or it has another encoder than `spec`."""
+    """The pretraining that a teacher goes back to. Raises UsageError where there is none, or it has another encoder than `spec`."""
     for run in lineage(teacher):
         if run.config().stage == "pretrain":
             break
