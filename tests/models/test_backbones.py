@@ -13,9 +13,10 @@ from tf_simclr.errors import UsageError
 from tf_simclr.models import backbones
 from tf_simclr.models.keras_cv_presets import PRESETS
 from tf_simclr.models.layers import BatchNorm
-from tf_simclr.models.network import Network, count_parameters
+from tf_simclr.models.network import Network
 from tf_simclr.optimizers.build import build
 from tf_simclr.optimizers.masks import plain_variables
+from tf_simclr.planning.cost import network_cost
 from tf_simclr.stages.setup import seeded
 from tf_simclr.training.checkpoints import named_variables, restore_network, save_network
 from tf_simclr.training.models import ContrastiveModel, DistillationModel, SupervisedModel
@@ -163,7 +164,18 @@ def test_a_model_may_give_features(monkeypatch):
 @pytest.mark.parametrize("spec", [MOBILE, OWN], ids=["keras_cv", "own"])
 def test_counting_gives_the_size_of_the_real_network(spec, mobile, own):
     real = mobile if spec is MOBILE else Network(spec, 1, 3).build_variables()
-    assert count_parameters(spec, 1, 3) == size(real)
+    cost = network_cost(spec, 1, 3)
+    assert cost.parameters == size(real)
+    assert cost.trainable == sum(v.shape.num_elements() for v in real.trainable_variables)
+
+
+def test_flops_of_a_model_by_hand(monkeypatch):
+    monkeypatch.setattr(backbones, "_registered", {})
+    layers = tf.keras.layers
+    convs = [layers.Conv2D(6, 3, 2, "same"), layers.DepthwiseConv2D(3, padding="same")]
+    backbones.register_backbone("convs", lambda shape: tf.keras.Sequential([layers.Input(shape), *convs]))
+    cost = network_cost(dataclasses.replace(OWN, backbone="convs"), 1, 3)
+    assert cost.flops == 2 * (4 * 4 * 6 * 9 + 4 * 4 * 6 * 9 + 6 * 16 + 16 * 3)
 
 
 @pytest.mark.parametrize("spec", [MOBILE, OWN], ids=["keras_cv", "own"])

@@ -5,13 +5,14 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tiny
 
 import tf_simclr
 from tf_simclr.cli import main, parse
 from tf_simclr.config import Config, ModelConfig, PretrainConfig, replace
 from tf_simclr.errors import UsageError
-from tf_simclr.models.network import count_parameters
+from tf_simclr.models.network import Network
 from tf_simclr.planning.accelerators import ACCELERATORS
 from tf_simclr.planning.cost import network_cost
 from tf_simclr.planning.plan import on_accelerator, on_machine, plan_training
@@ -40,14 +41,47 @@ def test_resnet_50_takes_the_known_multiply_adds():
     assert network_cost(spec, 0, 1000).flops == pytest.approx(8.2e9, rel=0.01)
 
 
-@pytest.mark.parametrize("depth, sk", [(18, False), (34, True)])
-def test_parameters_are_those_of_the_network(depth, sk):
-    spec = dataclasses.replace(SMALL, depth=depth, sk=sk)
-    assert network_cost(spec, 2, 3).parameters == count_parameters(spec, 2, 3)
+@pytest.mark.parametrize(
+    "depth, width, sk, millions",
+    [(50, 1, False, 24), (50, 1, True, 35), (50, 2, False, 94), (50, 2, True, 140), (101, 1, False, 43), (101, 1, True, 65)]
+    + [(101, 2, False, 170), (101, 2, True, 257), (152, 1, False, 58), (152, 1, True, 89), (152, 2, False, 233), (152, 2, True, 354)]
+    + [(152, 3, True, 795)],
+)
+def test_parameters_of_the_papers_table(depth, width, sk, millions):
+    spec = ModelConfig(depth=depth, width=float(width), sk=sk, stem="imagenet", image_size=224, channels=3)
+    assert round(network_cost(spec, 0).parameters / 1e6) == millions
+
+
+@pytest.mark.parametrize("depth, sk", [(10, False), (18, False), (34, True), (50, True)])
+def test_the_cost_is_that_of_the_whole_network(depth, sk):
+    spec = dataclasses.replace(SMALL, depth=depth, sk=sk, width=0.125)
+    cost = network_cost(spec, 2, 3)
+    network = Network(spec, 2, 3).build_variables()
+    assert cost.parameters == sum(v.shape.num_elements() for v in network.variables)
+    assert cost.trainable == sum(v.shape.num_elements() for v in network.trainable_variables)
+    step = tf.function(lambda images: network(images, training=True)).get_concrete_function(tf.TensorSpec([1, 16, 16, 3]))
+    products = [op for op in step.graph.get_operations() if op.type in ("Conv2D", "MatMul")]  # all with weights as second input
+    assert cost.flops == sum(2 * op.outputs[0].shape.num_elements() * op.inputs[1].shape[:-1].num_elements() for op in products)
+
+
+def test_networks_of_before_can_be_called_afterwards():
+    network = Network(SMALL, 2, 3).build_variables()
+    images = tf.random.stateless_uniform([2, 16, 16, 3], [1, 2])
+    before = network(images)["logits"]
+    network_cost(SMALL, 2, 3)
+    np.testing.assert_array_equal(network(images)["logits"], before)
 
 
 def stated(**changes):
     return replace(Config(), **({"images": 1000, "classes": 10, "model__image_size": 32, "model__depth": 10} | changes))
+
+
+def test_other_backbones_are_planned():
+    name = "keras_cv:mobilenet_v3_small"
+    config = stated(student__backbone=name, methods="supervised,student")
+    plans = {training.name: plan_training(training) for training in trainings(config, Problem.of(config))}
+    assert plans["student"]["network"].startswith(name) and plans["supervised"]["network"].startswith("ResNet-10")
+    assert 0 < plans["student"]["forward_flops"] < plans["supervised"]["forward_flops"]
 
 
 def test_a_pipeline_is_planned_in_the_order_that_it_runs():

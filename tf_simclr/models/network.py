@@ -40,31 +40,3 @@ class Network(tf.keras.Model):
         """Creates every variable without computing anything on real images."""
         self(tf.keras.Input([self.spec.image_size, self.spec.image_size, self.spec.channels]))
         return self
-
-
-@tf.autograph.experimental.do_not_convert
-def count_parameters(spec, head_layers=0, num_classes=0):
-    """Parameters of a network, BatchNorm's moving statistics included, from shapes alone: no weight of our ResNets is allocated.
-
-    Other backbones are built to be counted. Of ours, a group's blocks are all alike from the second one on: two are built, which makes
-    a ResNet-152 as quick to count as a ResNet-18.
-
-    Args:
-      spec: a resolved `ModelConfig`.
-      head_layers: projection head layers kept.
-      num_classes: classes; 0 for no classifier.
-    """
-    if spec.backbone:
-        return _size(Network(spec, head_layers, num_classes).build_variables())
-    with tf.Graph().as_default():
-        network = Network(spec, head_layers, num_classes)
-        groups = network.encoder.groups
-        left_out = [len(blocks[2:]) for blocks in groups]
-        for blocks in groups:
-            del blocks[2:]
-        network(tf.zeros([1, spec.image_size, spec.image_size, spec.channels]))
-        return _size(network) + sum(count * _size(blocks[-1]) for count, blocks in zip(left_out, groups))
-
-
-def _size(layer):
-    return sum(v.shape.num_elements() for v in layer.variables)
