@@ -5,6 +5,8 @@ import os
 
 import pytest
 
+import tf_simclr  # noqa: F401  Before TensorFlow, which no other conftest loads sooner than this one: it chooses Keras 2.
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
@@ -13,10 +15,6 @@ def pytest_configure(config):
     if getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput"):
         return
     gc.disable()
-    # First, because it chooses Keras 2 for TensorFlow.
-    import tf_simclr  # noqa: F401
-
-    # isort: split
     import tensorflow as tf
 
     # Two logical CPUs, so that every test of two replicas runs on any machine.

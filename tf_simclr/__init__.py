@@ -27,17 +27,17 @@ __all__ = sorted(_HOMES)
 
 
 def _choose_keras():
-    """Keras 2 for TensorFlow 2.16 and later: tf-keras, which reads this variable when `tf.keras` is first touched."""
+    """Keras 2 for TensorFlow 2.16 and later: tf-keras, which reads this variable when it is loaded."""
     try:
         version = importlib.metadata.version("tensorflow")
     except importlib.metadata.PackageNotFoundError:
         return  # the first import of TensorFlow says so better
     if tuple(int(part) for part in version.split(".")[:2]) < (2, 16):
         return
-    if "keras" in sys.modules and os.environ.get("TF_USE_LEGACY_KERAS") != "1":
+    if "keras" in sys.modules and os.environ.get("TF_USE_LEGACY_KERAS") not in ("1", "true", "True"):
         raise ImportError(
-            "tf_simclr needs Keras 2 (tf-keras), but Keras 3 is already loaded; import tf_simclr before keras and"
-            " tensorflow.keras, or set TF_USE_LEGACY_KERAS=1 in the environment"
+            "tf_simclr needs Keras 2 (tf-keras), but Keras 3 is already loaded, by TensorFlow itself or by name; import tf_simclr before"
+            " tensorflow and keras, or set TF_USE_LEGACY_KERAS=1 in the environment"
         )
     os.environ["TF_USE_LEGACY_KERAS"] = "1"
 

@@ -3,6 +3,7 @@
 Nothing loads TensorFlow before the settings are known to be good: `--help` and a mistyped flag answer at once.
 """
 
+import contextlib
 import errno
 import gc
 import importlib
@@ -17,6 +18,7 @@ import tf_simclr
 from tf_simclr import interruption
 from tf_simclr.cli_flags import overruled, read, to_config
 from tf_simclr.errors import Interrupted, NotFiniteError, StorageError, UsageError, WorkerLostError
+from tf_simclr.silence import silence
 
 
 def parse(argv):
@@ -41,6 +43,8 @@ def prepare(debug=False):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0" if debug else "3")
     # Addons announces its end of life at every import; the lock files pin the last release on purpose.
     warnings.filterwarnings("ignore", message=r"\s*TensorFlow Addons")
+    # TensorFlow 2.20 and later; its successor is another package.
+    warnings.filterwarnings("ignore", message=r"\s*tf\.lite\.Interpreter is deprecated")
     # Pictures with class names in a script that matplotlib's font lacks: one warning for every letter.
     warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from")
     # Imported here because absl's logging defines flags of its own in the global FLAGS.
@@ -55,15 +59,16 @@ def prepare(debug=False):
     logging.set_verbosity(logging.INFO)
     logging.set_stderrthreshold(logging.INFO)
     if "tensorflow" not in sys.modules:
-        _load_tensorflow()
+        _load_tensorflow(contextlib.nullcontext() if debug else silence())
 
 
-def _load_tensorflow():
+def _load_tensorflow(quietly):
     """Imports it, and excepts all objects so far from the search for garbage: they stay, and searching them takes a third of the import,
     and again at the end of the process."""
     gc.disable()
     try:
-        importlib.import_module("tensorflow")
+        with quietly:  # 2.21 speaks of processors and drivers before it reads how much it may log
+            importlib.import_module("tensorflow")
     finally:
         gc.enable()
     gc.freeze()

@@ -42,7 +42,7 @@ def lower(directory, name, replicas, flags):
             " or --methods that have it"
         )
     training = found[name]
-    setup.check_batch(training.fit, replicas)
+    setup.check_fit(training.fit, replicas)
     if name == "pretrain":
         setup.check_micro_batch(training.fit, replicas)
     batch_size = training.fit.batch_size // replicas

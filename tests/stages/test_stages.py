@@ -329,12 +329,16 @@ def test_a_run_directory_is_a_directory(root, place):
         tf_simclr.run(tiny.settings("pretrain", root / place), tiny.data())
 
 
-def test_a_pipeline_asks_for_the_packages_of_all_its_optimizers_first(root, monkeypatch):
+@pytest.mark.parametrize(
+    "stage, changes",
+    [("pretrain", {"pretrain__optimizer": "lamb"}), ("finetune", {"supervised__optimizer": "lamb"})]
+    + [("pipeline", {"methods": "supervised,finetune", "finetune__optimizer": "lamb"})],
+)
+def test_the_packages_of_all_optimizers_are_asked_for_before_anything_is_written(root, monkeypatch, stage, changes):
     monkeypatch.setitem(sys.modules, "tensorflow_addons", None)
-    settings = tiny.settings("pipeline", root / "refused", methods="supervised,finetune", finetune__optimizer="lamb")
     with pytest.raises(UsageError, match="lamb needs tensorflow-addons"):
-        tf_simclr.run(settings, tiny.data())
-    assert not list((root / "refused").rglob("checkpoints"))
+        tf_simclr.run(tiny.settings(stage, root / "refused", **changes), tiny.data())
+    assert not (root / "refused").exists()
 
 
 def test_stages_that_need_labels_refuse_images_without(root, pretrained):

@@ -20,8 +20,8 @@ model = tf.saved_model.load(DIRECTORY)  # a SavedModel is a program: load those 
 {line}
 ```
 
-`tf_simclr.load_export(DIRECTORY)` compares every file with its SHA-256 in `manifest.json` first. As a layer that trains on:
-`hub.KerasLayer(DIRECTORY, trainable=True)` gives the pooled features{layers}."""
+`tf_simclr.load_export(DIRECTORY)` compares every file with its SHA-256 in `manifest.json` first. As a layer of
+Keras 2 that trains on: `hub.KerasLayer(DIRECTORY, trainable=True)` gives the pooled features{layers}."""
 _LAYERS = ', `arguments={"selector": 1}` those of the head\'s first layer'
 _CLASSIFY = """answer = model.signatures["serve_encoded"](encoded=tf.constant([open("image.jpg", "rb").read()]))
 print(answer["class_name"], answer["probabilities"], answer["status"])"""

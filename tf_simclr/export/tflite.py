@@ -1,10 +1,7 @@
 """A classifier as TFLite files for small devices: converts, and says what each file costs in accuracy."""
 
-import contextlib
 import json
-import os
 import pathlib
-import sys
 import time
 
 import numpy as np
@@ -16,6 +13,7 @@ from tf_simclr.errors import UsageError
 from tf_simclr.evaluation.features import extract
 from tf_simclr.evaluation.report import table
 from tf_simclr.export.rounding import round_weights
+from tf_simclr.silence import silence
 
 FOLDER = "tflite"
 CALIBRATION_IMAGES = 200
@@ -170,25 +168,11 @@ def _convert(network, kind, calibration_images):
         # This one set alone: an operation without an 8-bit form is an error, and does not stay float unnoticed.
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.representative_dataset = lambda: ([image[None]] for image in calibration_images)
-    with _silence():
+    with silence():  # native code counts its operations there
         content = converter.convert()
     if kind != "float16":
         return content
     return round_weights(content, _convert(network, "float32", calibration_images), calibration_images)
-
-
-@contextlib.contextmanager
-def _silence():
-    """Nothing reaches standard error: the converter's native code counts its operations there. What fails is an exception as well."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _accuracy(logits, labels):

@@ -52,7 +52,7 @@ def run(config, data=None):
     labelled = _labels_in_use(config, data, theirs, taught) if fit.alpha < 1 else ()
     used = theirs if fit.alpha == 1 else list(dict.fromkeys([*(theirs or ()), *map(int, labelled)]))
     strategy = replicas.make_strategy(config)
-    setup.check_batch(fit, strategy.num_replicas_in_sync)
+    setup.check_fit(fit, strategy.num_replicas_in_sync)
     run = setup.open_run(config, data, spec, selector, names, used, parent)
     if (result := setup.finished(run, clock)) is not None:
         return result

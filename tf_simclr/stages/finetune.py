@@ -24,7 +24,7 @@ def run(config, data=None):
     spec = setup.architecture(config, data.train, parent)
     setup.check_selector(fit.selector, spec)
     strategy = replicas.make_strategy(config)
-    setup.check_batch(fit, strategy.num_replicas_in_sync)
+    setup.check_fit(fit, strategy.num_replicas_in_sync)
     labelled = draw_labels(data.train.labels, data.train.class_names, config.data)
     run = setup.open_run(config, data, spec, fit.selector, data.train.class_names, labelled, parent)
     if (result := setup.finished(run, clock)) is not None:

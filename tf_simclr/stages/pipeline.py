@@ -19,7 +19,6 @@ from tf_simclr.errors import UsageError
 from tf_simclr.evaluation.comparison import format_table, summarise, write_comparison
 from tf_simclr.export.saved_model import usage_line
 from tf_simclr.models.backbones import check_backbone
-from tf_simclr.optimizers.build import check_optimizer
 from tf_simclr.run_directory import RunDirectory
 from tf_simclr.stages import replicas, setup
 
@@ -133,8 +132,7 @@ def _check_trainings(config, data, plan):
     for section in (METHODS[method][2] if method in METHODS else method for method in pending):
         fit = getattr(config, section)
         if isinstance(fit, FitConfig):
-            check_optimizer(fit)
-            setup.check_batch(fit, count, len(data.train) if section == "pretrain" else None, section)
+            setup.check_fit(fit, count, len(data.train) if section == "pretrain" else None, section)
     if "pretrain" in pending:
         setup.check_micro_batch(config.pretrain, count)
 

@@ -23,7 +23,7 @@ def run(config, data=None):
     data = setup.find_data(config, data, parent)
     fit, spec = config.pretrain, setup.architecture(config, data.train, parent, new_head=True)
     strategy = replicas.make_strategy(config)
-    setup.check_batch(fit, strategy.num_replicas_in_sync, len(data.train))
+    setup.check_fit(fit, strategy.num_replicas_in_sync, len(data.train))
     setup.check_micro_batch(fit, strategy.num_replicas_in_sync)
     run = setup.open_run(config, data, spec, spec.head_layers, parent=parent)
     if (result := setup.finished(run, clock)) is not None:

@@ -25,6 +25,7 @@ from tf_simclr.export.load import read_card
 from tf_simclr.models.backbones import check_backbone
 from tf_simclr.models.network import Network
 from tf_simclr.models.resnet import stem_for
+from tf_simclr.optimizers.build import check_optimizer
 from tf_simclr.option import options
 from tf_simclr.run_directory import RunDirectory, last_metrics, lineage, write_quarantine
 from tf_simclr.stages import replicas
@@ -272,8 +273,10 @@ def batches_of(source, spec, fit, config, **choices):
     return functools.partial(training_batches, source, **common, **choices)
 
 
-def check_batch(fit, replicas, examples=None, section=""):
-    """Raises UsageError for a batch that does not divide over the replicas, or is larger than the `examples` there are."""
+def check_fit(fit, replicas, examples=None, section=""):
+    """Raises UsageError for a batch that does not divide over the replicas, or is larger than the `examples` there are, and for an
+    optimizer whose package is missing."""
+    check_optimizer(fit)
     flag = f"--{section}_batch_size" if section else "--batch_size"
     if fit.batch_size % replicas:
         raise UsageError(f"{flag} must be a multiple of the {replicas} replicas, got {fit.batch_size}; make it a multiple")
