@@ -9,7 +9,8 @@ from tf_simclr.combinations import check_given
 def run(config, data=None):
     """Runs one stage: what the command line does, as one call.
 
-    Running it again with the same settings goes on where it stopped; a finished run returns its recorded result.
+    Running it again with the same settings goes on where it stopped; a finished run returns its recorded result. It computes the same
+    whatever else the process has done, and leaves it as it was. One run at a time: another thread's call waits.
 
     Args:
       config: a `tf_simclr.Config`; `config.stage` says what to do.
@@ -19,14 +20,15 @@ def run(config, data=None):
       dict, the result that the run directory's `done.json` holds; every stage's module says what is in it.
 
     Raises:
-      UsageError: settings, data or directories that cannot be used, before anything is trained.
+      UsageError: settings, data or directories that cannot be used, before anything is trained; or a strategy's scope around the call.
       NotFiniteError, StorageError, WorkerLostError: see `errors`; what was saved before is whole.
     """
     check_given(config, data)
-    from tf_simclr.stages import precision, replicas  # here, as they load TensorFlow
+    from tf_simclr.stages import precision, process, replicas  # here, as they load TensorFlow
 
-    config = precision.resolved(config)
-    replicas.connect(config)
-    stage = importlib.import_module(f"tf_simclr.stages.{config.stage}")
-    with lock.writing(), replicas.losses_named():
-        return stage.run(config, data)
+    with process.to_itself():
+        config = precision.resolved(config)
+        replicas.connect(config)
+        stage = importlib.import_module(f"tf_simclr.stages.{config.stage}")
+        with lock.writing(), replicas.losses_named():
+            return stage.run(config, data)

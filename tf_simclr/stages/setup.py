@@ -280,6 +280,8 @@ def check_fit(fit, replicas, examples=None, section=""):
     flag = f"--{section}_batch_size" if section else "--batch_size"
     if fit.batch_size % replicas:
         raise UsageError(f"{flag} must be a multiple of the {replicas} replicas, got {fit.batch_size}; make it a multiple")
+    if examples == 1:
+        raise UsageError("contrastive pretraining needs at least 2 images, got 1; give more")
     if examples is not None and not 2 <= fit.batch_size <= examples:
         raise UsageError(
             f"contrastive pretraining needs a batch of 2 to {examples}, the number of images (an image twice in a batch would be its"

@@ -114,6 +114,7 @@ class Trainer(tf.keras.Model):
             tf.while_loop(lambda done, *_: done <= last, train_and_ask if ahead else ask_and_train, first)
             return {name: self._meters[name].result() for name in sorted(names)}
 
+        steps._omit_frequent_tracing_warning = True  # which counts every training's own as one that is traced again and again
         self.train_function = steps
         return steps
 
