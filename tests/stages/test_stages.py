@@ -329,6 +329,11 @@ def test_a_run_directory_is_a_directory(root, place):
         tf_simclr.run(tiny.settings("pretrain", root / place), tiny.data())
 
 
+def test_an_image_alone_has_no_negatives(root):
+    with pytest.raises(UsageError, match="needs at least 2 images, got 1; give more"):
+        tf_simclr.run(tiny.settings("pretrain", root / "refused"), tiny.data(labelled=False, train=1))
+
+
 @pytest.mark.parametrize(
     "stage, changes",
     [("pretrain", {"pretrain__optimizer": "lamb"}), ("finetune", {"supervised__optimizer": "lamb"})]
