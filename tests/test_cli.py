@@ -1,5 +1,6 @@
 """The command line: every flag, precedence, errors on one line, and an answer before TensorFlow could be loaded."""
 
+import contextlib
 import gc
 import os
 import pathlib
@@ -352,5 +353,5 @@ def test_garbage_is_searched_for_again_when_tensorflow_cannot_be_loaded(monkeypa
 
     monkeypatch.setattr(cli.importlib, "import_module", fail)
     with pytest.raises(ImportError):
-        cli._load_tensorflow()
+        cli._load_tensorflow(contextlib.nullcontext())
     assert seen == [("tensorflow", False)] and gc.isenabled()
