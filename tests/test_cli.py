@@ -344,6 +344,12 @@ def test_help_can_be_piped_into_a_reader_that_stops():
     assert done.returncode == 0 and done.stdout.startswith("Usage: tf-simclr") and not done.stderr
 
 
+def test_a_process_may_have_no_standard_error(tmp_path):
+    command = f"{sys.executable} -m tf_simclr --stage=evaluate --from={tmp_path} 2>&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and "--from must be the run directory" in done.stdout + done.stderr
+
+
 def test_garbage_is_searched_for_again_when_tensorflow_cannot_be_loaded(monkeypatch):
     seen = []
 

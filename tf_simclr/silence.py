@@ -7,7 +7,10 @@ import sys
 
 @contextlib.contextmanager
 def silence():
-    """Nothing reaches standard error within. What fails must be an exception as well."""
+    """Nothing reaches standard error within, if the process has one. What fails must be an exception as well."""
+    if sys.stderr is None:  # closed by whoever started the process; its number may be another file's by now
+        yield
+        return
     sys.stderr.flush()
     kept = os.dup(2)
     with open(os.devnull, "wb") as nowhere:

@@ -9,8 +9,10 @@ from tf_simclr.combinations import check_given
 def run(config, data=None):
     """Runs one stage: what the command line does, as one call.
 
-    Running it again with the same settings goes on where it stopped; a finished run returns its recorded result. It computes the same
-    whatever else the process has done, and leaves it as it was. One run at a time: another thread's call waits.
+    Running it again with the same settings goes on where it stopped; a finished run returns its recorded result. A Keras
+    policy, seeds and earlier runs of the process do not change what it computes, and the policy and TensorFlow's seed are afterwards
+    what they were. One run at a time: another thread's call waits. Meanwhile no other thread should trace a `tf.custom_gradient`, since
+    what TensorFlow keeps of those is dropped at the end.
 
     Args:
       config: a `tf_simclr.Config`; `config.stage` says what to do.

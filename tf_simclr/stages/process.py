@@ -1,4 +1,4 @@
-"""A run is one call in a process that does other things as well: their state does not reach it, and it leaves nothing behind."""
+"""A run is one call in a process that does other things as well: neither is disturbed by the other, and weights do not pile up."""
 
 import contextlib
 import sys
@@ -48,7 +48,8 @@ def _generators_kept():
 @contextlib.contextmanager
 def _functions_dropped():
     """TensorFlow keeps the gradient of every `tf.custom_gradient` that it traced, and every function that ran on mirrored replicas, for
-    good, and with them all weights of a training and the slots of its optimizer."""
+    good, and with them all weights of a training and the slots of its optimizer. Whose a gradient is cannot be told: one that another
+    thread traced meanwhile goes as well."""
     gradients, functions = ops.gradient_registry._registry, mirrored_run._cfer_fn_cache
     before = set(gradients), list(functions)
     try:
