@@ -2,6 +2,7 @@ import numpy as np
 import oracles
 import pytest
 import tensorflow as tf
+from scipy.special import softmax
 
 from tf_simclr.models.blocks import Bottleneck, SelectiveKernel
 from tf_simclr.models.layers import BatchNorm, Conv, recomputing
@@ -125,6 +126,10 @@ def test_selective_kernel_mixes_two_streams():
     x = tf.random.stateless_normal([2, 5, 5, 3], [1, 2])
     layer(x)
     streams = layer.streams(x)
-    layer.mixing.conv.kernel.assign(tf.zeros_like(layer.mixing.conv.kernel))  # no preference: the mean of the two
-    np.testing.assert_allclose(layer(x), (streams[..., :4] + streams[..., 4:]) / 2, atol=1e-6)
+    layer.mixing.conv.kernel.assign(3 * layer.mixing.conv.kernel)
+    halves = np.stack([streams[..., :4], streams[..., 4:]])
+    squeezed = layer.squeeze(tf.constant(halves.sum(0).mean((1, 2), keepdims=True)))
+    share = softmax(layer.mixing(squeezed).numpy().reshape(2, 1, 1, 2, 4).transpose(3, 0, 1, 2, 4), axis=0)
+    assert np.ptp(share) > 0.1  # it does prefer
+    np.testing.assert_allclose(layer(x), (halves * share).sum(0), atol=1e-6)
     assert layer(x).shape == (2, 3, 3, 4)
