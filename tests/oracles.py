@@ -4,20 +4,26 @@ import numpy as np
 import tensorflow as tf
 
 
-def nt_xent(first, second, temperature, further=lambda image: []):
+def nt_xent(first, second, temperature, further=lambda image: [], keys=None):
     """Algorithm 1 of the SimCLR paper, pair by pair; float64 [N, D] twice to a float64 scalar that can be differentiated.
 
-    `further` gives what else the views of an image are told from, a list of float64 [D].
+    `further` gives what else the views of an image are told from, a list of float64 [D]; `keys` what they are compared with, instead of
+    one another.
     """
-    z = [z_k for pair in zip(tf.unstack(first), tf.unstack(second)) for z_k in pair]
+
+    def interleaved(first, second):
+        return [z_k for pair in zip(tf.unstack(first), tf.unstack(second)) for z_k in pair]
+
+    z = interleaved(first, second)
+    seen = z if keys is None else interleaved(*keys)
 
     def similarity(a, b):
         return tf.reduce_sum(a * b) / (tf.norm(a) * tf.norm(b))
 
     def loss(i, j):
-        others = [z[k] for k in range(len(z)) if k != i] + further(i // 2)
+        others = [seen[k] for k in range(len(z)) if k != i] + further(i // 2)
         others = [tf.exp(similarity(z[i], other) / temperature) for other in others]
-        return -tf.math.log(tf.exp(similarity(z[i], z[j]) / temperature) / tf.add_n(others))
+        return -tf.math.log(tf.exp(similarity(z[i], seen[j]) / temperature) / tf.add_n(others))
 
     pairs = range(0, len(z), 2)
     return tf.add_n([loss(k, k + 1) + loss(k + 1, k) for k in pairs]) / len(z)

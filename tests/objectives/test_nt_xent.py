@@ -8,8 +8,8 @@ import tensorflow as tf
 from tf_simclr.objectives.nt_xent import nt_xent
 
 
-def projections(count=5, dim=7):
-    rng = np.random.default_rng(0)
+def projections(count=5, dim=7, seed=0):
+    rng = np.random.default_rng(seed)
     first = rng.normal(size=(count, dim))
     return first, first + rng.normal(size=(count, dim))
 
@@ -59,19 +59,39 @@ def test_further_negatives_equal_the_loops():
 
     expected, expected_gradients = with_gradients(lambda a, b: oracles.nt_xent(a, b, 0.3, met), first, second)
     first, second, negatives = (x.astype(np.float32) for x in (first, second, negatives))
-    loss, gradients = with_gradients(lambda a, b: nt_xent(a, b, 0.3, negatives, allowed)["loss"], first, second)
+    loss, gradients = with_gradients(lambda a, b: nt_xent(a, b, 0.3, None, negatives, allowed)["loss"], first, second)
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
     for ours, theirs in zip(gradients, expected_gradients):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
-    scalars = nt_xent(first, second, 0.3, negatives, allowed)
+    scalars = nt_xent(first, second, 0.3, None, negatives, allowed)
     np.testing.assert_allclose(scalars["chance_loss"], np.mean([math.log(9 + sum(row)) for row in allowed]), rtol=1e-6)
+
+
+def test_partners_by_another_network_equal_the_loops():
+    """And no gradient reaches what that network projects."""
+    first, second = projections()
+    keys, (negatives, allowed) = np.stack(projections(seed=2)), queue()
+
+    def met(image):
+        return [negatives[k] for k in range(len(negatives)) if allowed[image, k]]
+
+    expected, expected_gradients = with_gradients(lambda a, b: oracles.nt_xent(a, b, 0.3, met, keys), first, second)
+    first, second, keys, negatives = (tf.constant(x, tf.float32) for x in (first, second, keys, negatives))
+    with tf.GradientTape() as tape:
+        tape.watch([first, second, keys])
+        loss = nt_xent(first, second, 0.3, keys, negatives, allowed)["loss"]
+    *gradients, of_keys = tape.gradient(loss, [first, second, keys])
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+    for ours, theirs in zip(gradients, expected_gradients):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    assert of_keys is None
 
 
 def test_no_negative_allowed_is_no_queue():
     first, second = (x.astype(np.float32) for x in projections())
     negatives, allowed = queue()
     bare = nt_xent(first, second, 0.3)
-    empty = nt_xent(first, second, 0.3, negatives.astype(np.float32), np.zeros_like(allowed))
+    empty = nt_xent(first, second, 0.3, None, negatives.astype(np.float32), np.zeros_like(allowed))
     for name, value in bare.items():
         np.testing.assert_allclose(empty[name], value, rtol=1e-6, err_msg=name)
 
@@ -82,7 +102,7 @@ def test_no_gradient_reaches_the_negatives():
     negatives = tf.constant(negatives, tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(negatives)
-        loss = nt_xent(first, second, 0.3, negatives, allowed)["loss"]
+        loss = nt_xent(first, second, 0.3, None, negatives, allowed)["loss"]
     assert tape.gradient(loss, negatives) is None
 
 
@@ -107,13 +127,13 @@ def test_z_std_tells_spread_from_collapse():
     np.testing.assert_allclose(collapsed["chance_loss"], collapsed["loss"], rtol=1e-6)
 
 
-@pytest.mark.parametrize("with_queue", [False, True])
-def test_two_replicas_share_the_loss_and_the_gradients_of_one(two_replicas, with_queue):
+@pytest.mark.parametrize("with_memory", [False, True])
+def test_two_replicas_share_the_loss_and_the_gradients_of_one(two_replicas, with_memory):
     negatives, allowed = queue(images=6)
-    negatives = negatives.astype(np.float32)
+    negatives, keys = negatives.astype(np.float32), np.stack(projections(6, seed=2)).astype(np.float32)
 
     def loss_of(rows):
-        further = (negatives, tf.gather(allowed, rows)) if with_queue else ()
+        further = (tf.gather(keys, rows, axis=1), negatives, tf.gather(allowed, rows)) if with_memory else ()
         return lambda a, b: nt_xent(a, b, 0.3, *further)["loss"]
 
     first, second = (x.astype(np.float32) for x in projections(6))

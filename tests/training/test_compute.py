@@ -77,7 +77,7 @@ def test_a_compiled_step_with_its_views_agrees_with_the_eager_one(kind):
 @pytest.mark.parametrize("kind", ["pretrain", "distill"])
 def test_views_are_the_same_wherever_they_are_made(kind):
     model, batch = trainer(kind, Config()), batch_of(kind, on_device=True)
-    made = tf.nest.flatten(model._with_views(batch))
+    made = tf.nest.flatten(model._completed(batch))
     for ours, theirs in zip(made, tf.nest.flatten(batch_of(kind, on_device=False)), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 

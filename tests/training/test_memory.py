@@ -92,7 +92,7 @@ def test_the_average_follows_the_trained_weights(decay):
 
 @pytest.mark.parametrize("micro_batch_size", [0, 4])
 def test_steps_equal_the_loops(micro_batch_size):
-    """The step's loss is that of the loops over the projections that an average network, kept by hand, gave after earlier steps."""
+    """The step's loss is that of the loops over the projections that an average network, kept by hand, gives now and gave before."""
     model, average = model_of(micro_batch_size=micro_batch_size), network()
     twin = network()  # goes through the training-mode forward passes without touching the model's moving statistics
     queue = collections.deque(maxlen=SIZE)
@@ -111,14 +111,17 @@ def test_steps_equal_the_loops(micro_batch_size):
         def met(image, example=given["example"]):
             return [z for z, whose in queue if whose != example[image]]
 
+        keys = project(average, given["views"])
         if number == 2:  # the loops take their time
-            expected = oracles.nt_xent(*project(twin, given["views"]), TEMPERATURE, met)
-            assert float(scalars["loss"]) == pytest.approx(float(expected), rel=1e-5)
-        chance = np.mean([np.log(2 * BATCH - 1 + len(met(i))) for i in range(BATCH)])
+            views = project(twin, given["views"])
+            expected = [oracles.nt_xent(*views, TEMPERATURE), oracles.nt_xent(*views, TEMPERATURE, met, keys)]
+            assert abs(expected[0] - expected[1]) > 0.01
+            assert float(scalars["loss"]) == pytest.approx(float(sum(expected)) / 2, rel=1e-5)
+        chance = np.mean([[np.log(2 * BATCH - 1 + further) for further in (0, len(met(i)))] for i in range(BATCH)])
         assert float(scalars["chance_loss"]) == pytest.approx(chance, rel=1e-6)
         for a, v in zip(average.trainable_variables, model.network.trainable_variables):
             a.assign(DECAY * a + (1 - DECAY) * v)
-        for z in project(average, given["views"]):
+        for z in keys:
             queue.extend(zip(unit(z), given["example"]))
     assert any(len(met(i)) < len(queue) for i in range(BATCH))
     for ours, theirs in zip(model.memory.network.variables, average.variables, strict=True):

@@ -8,7 +8,7 @@ EMPTY = -1
 
 
 class Memory(tf.Module):
-    """An average network whose projections of past batches are further negatives; the paper names it, its semantics are ours.
+    """An average network, and the queue of its projections of past batches as negatives; the paper names it, its semantics are ours.
 
     The average follows the weights of the online network. It runs in training mode, as that does, so that what it projects is distributed
     as what it is compared with; its moving statistics are its own. The queue is the same on every replica, oldest projection first.
@@ -16,7 +16,7 @@ class Memory(tf.Module):
     Args:
       average: a built `Network` of the same architecture as `online`, which becomes a copy of it.
       online: the network in training.
-      decay: share of the average that stays at an update, in [0, 1]; 0: it is the online network as of the last step.
+      decay: share of the average that stays at an update, in [0, 1]; 0: it is the online network as the last step left it.
       size: Q, projections in the queue.
     """
 

@@ -7,16 +7,17 @@ from tf_simclr.objectives.replicas import gather, replica_index
 _NEVER = -1e9  # the logit of a view with itself, or with what it must not meet: never chosen
 
 
-def nt_xent(first, second, temperature, negatives=None, allowed=None):
+def nt_xent(first, second, temperature, keys=None, negatives=None, allowed=None):
     """This replica's share of the loss over the 2N views of the global batch.
 
     For view i with partner j: `-log(exp(cos(z_i, z_j)/τ) / Σ_k exp(cos(z_i, z_k)/τ))`, averaged over all 2N views; k runs over the 2N-1
-    views other than i and the negatives allowed for i. The shares of the replicas, and their gradients, *sum* to those of one replica
-    with the whole batch.
+    views other than i and the negatives allowed for i. With keys it is z_j and z_k that they take the place of, not z_i. The shares of
+    the replicas, and their gradients, *sum* to those of one replica with the whole batch.
 
     Args:
       first, second: float [B, D], projections of the two views of this replica's B images; any floating dtype, computed in float32.
       temperature: τ > 0.
+      keys: float [2, B, D], the same views as another network projects them; no gradient reaches them. None for none.
       negatives: float32 [Q, D] of unit length, further projections that every view is told from, the same on every replica; no
         gradient reaches them. None for none.
       allowed: bool [B, Q], which of them the two views of an image meet.
@@ -30,7 +31,8 @@ def nt_xent(first, second, temperature, negatives=None, allowed=None):
     views = tf.stack([tf.cast(first, tf.float32), tf.cast(second, tf.float32)])  # [2, B, D]
     views = tf.math.l2_normalize(views, axis=2)
     batch, dim = tf.shape(views)[1], views.shape[2]
-    everyone = gather(views, axis=1)  # [2, N, D]
+    others = views if keys is None else tf.stop_gradient(tf.math.l2_normalize(tf.cast(keys, tf.float32), axis=2))
+    everyone = gather(others, axis=1)  # [2, N, D]
     total = tf.shape(everyone)[1]
     logits = tf.matmul(tf.reshape(views, [-1, dim]), tf.reshape(everyone, [-1, dim]), transpose_b=True) / temperature  # [2B, 2N]
     own = replica_index() * batch + tf.range(batch)  # columns of this replica's first views
