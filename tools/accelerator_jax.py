@@ -56,12 +56,13 @@ def first_arguments(facts, seed=0):
     """Random images, and variables that are distributed as those of a new network. A list of NumPy arrays."""
     random, arguments = np.random.default_rng(seed), []
     batch = len(facts["inputs"]) - len(facts["variables"])
+    whole = np.arange if facts["training"] == "pretrain" else np.zeros  # images that differ; which class they have does not matter
     for number, (shape, dtype) in enumerate(facts["inputs"]):
         if number >= batch:
             variable = facts["variables"][number - batch]
             value = variable["mean"] + variable["std"] * (random.standard_normal(shape, np.float32) if variable["std"] else np.ones(shape))
-        else:  # images and draws; which example it is, and of which class, does not matter
-            value = random.random(shape, np.float32) if dtype.startswith("float") else np.zeros(shape)
+        else:
+            value = random.random(shape, np.float32) if dtype.startswith("float") else whole(np.prod(shape)).reshape(shape)
         arguments.append(np.asarray(value).astype(dtype))
     return arguments
 

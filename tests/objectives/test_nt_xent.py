@@ -59,11 +59,11 @@ def test_further_negatives_equal_the_loops():
 
     expected, expected_gradients = with_gradients(lambda a, b: oracles.nt_xent(a, b, 0.3, met), first, second)
     first, second, negatives = (x.astype(np.float32) for x in (first, second, negatives))
-    loss, gradients = with_gradients(lambda a, b: nt_xent(a, b, 0.3, None, negatives, allowed)["loss"], first, second)
+    loss, gradients = with_gradients(lambda a, b: nt_xent(a, b, 0.3, negatives=negatives, allowed=allowed)["loss"], first, second)
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
     for ours, theirs in zip(gradients, expected_gradients):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
-    scalars = nt_xent(first, second, 0.3, None, negatives, allowed)
+    scalars = nt_xent(first, second, 0.3, negatives=negatives, allowed=allowed)
     np.testing.assert_allclose(scalars["chance_loss"], np.mean([math.log(9 + sum(row)) for row in allowed]), rtol=1e-6)
 
 
@@ -79,7 +79,7 @@ def test_partners_by_another_network_equal_the_loops():
     first, second, keys, negatives = (tf.constant(x, tf.float32) for x in (first, second, keys, negatives))
     with tf.GradientTape() as tape:
         tape.watch([first, second, keys])
-        loss = nt_xent(first, second, 0.3, keys, negatives, allowed)["loss"]
+        loss = nt_xent(first, second, 0.3, keys=keys, negatives=negatives, allowed=allowed)["loss"]
     *gradients, of_keys = tape.gradient(loss, [first, second, keys])
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
     for ours, theirs in zip(gradients, expected_gradients):
@@ -87,11 +87,29 @@ def test_partners_by_another_network_equal_the_loops():
     assert of_keys is None
 
 
+def test_an_image_that_comes_twice_is_not_its_own_negative():
+    """As the loops without its other views, for every view."""
+    first, second = (x.astype(np.float32) for x in projections())
+    examples, temperature = np.array([3, 1, 3, 2, 0]), 0.3
+    z = np.concatenate([first, second])
+    z /= np.linalg.norm(z, axis=1, keepdims=True)
+    losses, choices = [], []
+    for i in range(10):
+        partner = (i + 5) % 10
+        others = [k for k in range(10) if k == partner or examples[k % 5] != examples[i % 5]]
+        losses.append(np.log(np.exp(z[others] @ z[i] / temperature).sum()) - z[partner] @ z[i] / temperature)
+        choices.append(math.log(len(others)))
+    assert len(set(choices)) == 2
+    scalars = nt_xent(first, second, temperature, examples=tf.constant(examples, tf.int64))
+    np.testing.assert_allclose(scalars["loss"], np.mean(losses), rtol=1e-6)
+    np.testing.assert_allclose(scalars["chance_loss"], np.mean(choices), rtol=1e-6)
+
+
 def test_no_negative_allowed_is_no_queue():
     first, second = (x.astype(np.float32) for x in projections())
     negatives, allowed = queue()
     bare = nt_xent(first, second, 0.3)
-    empty = nt_xent(first, second, 0.3, None, negatives.astype(np.float32), np.zeros_like(allowed))
+    empty = nt_xent(first, second, 0.3, negatives=negatives.astype(np.float32), allowed=np.zeros_like(allowed))
     for name, value in bare.items():
         np.testing.assert_allclose(empty[name], value, rtol=1e-6, err_msg=name)
 
@@ -102,7 +120,7 @@ def test_no_gradient_reaches_the_negatives():
     negatives = tf.constant(negatives, tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(negatives)
-        loss = nt_xent(first, second, 0.3, None, negatives, allowed)["loss"]
+        loss = nt_xent(first, second, 0.3, negatives=negatives, allowed=allowed)["loss"]
     assert tape.gradient(loss, negatives) is None
 
 
@@ -131,10 +149,13 @@ def test_z_std_tells_spread_from_collapse():
 def test_two_replicas_share_the_loss_and_the_gradients_of_one(two_replicas, with_memory):
     negatives, allowed = queue(images=6)
     negatives, keys = negatives.astype(np.float32), np.stack(projections(6, seed=2)).astype(np.float32)
+    examples = tf.constant([4, 5, 6, 7, 4, 8], tf.int64)  # one image on both replicas
 
     def loss_of(rows):
-        further = (tf.gather(keys, rows, axis=1), negatives, tf.gather(allowed, rows)) if with_memory else ()
-        return lambda a, b: nt_xent(a, b, 0.3, *further)["loss"]
+        further = {"examples": tf.gather(examples, rows)}
+        if with_memory:
+            further |= {"keys": tf.gather(keys, rows, axis=1), "negatives": negatives, "allowed": tf.gather(allowed, rows)}
+        return lambda a, b: nt_xent(a, b, 0.3, **further)["loss"]
 
     first, second = (x.astype(np.float32) for x in projections(6))
     first[3:] *= 5.0  # what one replica sees is unlike what the other sees

@@ -4,19 +4,21 @@ import tensorflow as tf
 
 from tf_simclr.objectives.replicas import gather, replica_index
 
-_NEVER = -1e9  # the logit of a view with itself, or with what it must not meet: never chosen
+_NEVER = -1e9  # the logit of a view with what it must not meet: never chosen
 
 
-def nt_xent(first, second, temperature, keys=None, negatives=None, allowed=None):
+def nt_xent(first, second, temperature, *, examples=None, keys=None, negatives=None, allowed=None):
     """This replica's share of the loss over the 2N views of the global batch.
 
     For view i with partner j: `-log(exp(cos(z_i, z_j)/τ) / Σ_k exp(cos(z_i, z_k)/τ))`, averaged over all 2N views; k runs over the 2N-1
-    views other than i and the negatives allowed for i. With keys it is z_j and z_k that they take the place of, not z_i. The shares of
-    the replicas, and their gradients, *sum* to those of one replica with the whole batch.
+    views other than i, less those of the same image where that comes twice, and the negatives allowed for i. Keys take the place of z_j
+    and z_k, not of z_i. The shares of the replicas, and their gradients, *sum* to those of one replica with the whole batch.
 
     Args:
       first, second: float [B, D], projections of the two views of this replica's B images; any floating dtype, computed in float32.
       temperature: τ > 0.
+      examples: int64 [B], which images these are: a batch that spans two epochs may hold one twice, which would be its own negative.
+        None: all are different.
       keys: float [2, B, D], the same views as another network projects them; no gradient reaches them. None for none.
       negatives: float32 [Q, D] of unit length, further projections that every view is told from, the same on every replica; no
         gradient reaches them. None for none.
@@ -24,9 +26,9 @@ def nt_xent(first, second, temperature, keys=None, negatives=None, allowed=None)
 
     Returns:
       dict of float32 scalars: loss (this replica's share), chance_loss (the loss of a network that has learnt nothing: the mean over this
-      replica's views of the logarithm of how many the partner is chosen from, ln(2N-1) without negatives), contrastive_top1 (share of
-      this replica's views whose partner is the most similar of all these, in [0, 1]), z_std (mean over dimensions of the standard
-      deviation of √D · z over this replica's views; about 1 when spread evenly, 0 when collapsed).
+      replica's views of the logarithm of how many the partner is chosen from, ln(2N-1) if all images differ and there are no negatives),
+      contrastive_top1 (share of this replica's views whose partner is the most similar of all these, in [0, 1]), z_std (mean over
+      dimensions of the standard deviation of √D · z over this replica's views; about 1 when spread evenly, 0 when collapsed).
     """
     views = tf.stack([tf.cast(first, tf.float32), tf.cast(second, tf.float32)])  # [2, B, D]
     views = tf.math.l2_normalize(views, axis=2)
@@ -36,14 +38,15 @@ def nt_xent(first, second, temperature, keys=None, negatives=None, allowed=None)
     total = tf.shape(everyone)[1]
     logits = tf.matmul(tf.reshape(views, [-1, dim]), tf.reshape(everyone, [-1, dim]), transpose_b=True) / temperature  # [2B, 2N]
     own = replica_index() * batch + tf.range(batch)  # columns of this replica's first views
-    itself = tf.concat([own, total + own], axis=0)
     partner = tf.concat([total + own, own], axis=0)
-    logits = tf.where(tf.range(2 * total)[None, :] == itself[:, None], _NEVER, logits)
-    choices = tf.cast(2 * total - 1, tf.float32)
+    same = own[:, None] == tf.range(total)[None, :] if examples is None else examples[:, None] == gather(examples, axis=0)[None, :]
+    same = tf.tile(same, [2, 2]) & (tf.range(2 * total)[None, :] != partner[:, None])
+    logits = tf.where(same, _NEVER, logits)
+    choices = tf.cast(2 * total, tf.float32) - tf.reduce_sum(tf.cast(same, tf.float32), axis=1)
     if negatives is not None:
         further = tf.matmul(tf.reshape(views, [-1, dim]), tf.stop_gradient(negatives), transpose_b=True) / temperature  # [2B, Q]
         logits = tf.concat([logits, tf.where(tf.tile(allowed, [2, 1]), further, _NEVER)], axis=1)
-        choices += tf.reduce_sum(tf.cast(allowed, tf.float32), axis=1)
+        choices += tf.tile(tf.reduce_sum(tf.cast(allowed, tf.float32), axis=1), [2])
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(partner, logits)
     hits = tf.argmax(logits, axis=1, output_type=tf.int32) == partner
     spread = tf.math.reduce_std(tf.reshape(views, [-1, dim]), axis=0) * tf.sqrt(tf.cast(dim, tf.float32))

@@ -4,6 +4,8 @@ Every step computes this replica's *share* of the loss over the global batch; sh
 which is what Keras optimizers do with gradients. Logged scalars are means over the replicas, so a share is logged times their count.
 """
 
+import functools
+
 import tensorflow as tf
 
 from tf_simclr.augment import views
@@ -215,9 +217,11 @@ class ContrastiveModel(Trainer):
         return tuple(tf.stack(tf.split(x, 2)) for x in (found[0], found[-1]))
 
     def _contrast(self, h, z, batch):
-        scalars = nt_xent(z[0], z[1], self._temperature)
+        contrast = functools.partial(nt_xent, z[0], z[1], self._temperature, examples=batch.get("example"))
+        scalars = contrast()
         if self.memory is not None:
-            remembered = nt_xent(z[0], z[1], self._temperature, batch["keys"], *self.memory.negatives(batch["example"]))
+            negatives, allowed = self.memory.negatives(batch["example"])
+            remembered = contrast(keys=batch["keys"], negatives=negatives, allowed=allowed)
             scalars |= {name: (scalars[name] + remembered[name]) / 2.0 for name in ("loss", "chance_loss")}
         h = tf.cast(tf.reshape(h, [-1, h.shape[2]]), tf.float32)
         scalars["h_std"] = tf.reduce_mean(tf.math.reduce_std(tf.stop_gradient(h), axis=0))
