@@ -47,15 +47,16 @@ def cross_entropy(labels, logits):
     return sum(-np.log(softmax(row)[label]) for label, row in zip(labels, logits)) / len(labels)
 
 
-def lars(weights, gradients, *, rates, momentum, weight_decay, trust, plain, nesterov):
-    """Steps of LARS; `gradients` holds a list of arrays per step, `plain` tells per variable whether it is left alone."""
+def lars(weights, gradients, *, rates, momentum, weight_decay, trust, undecayed, unadapted, nesterov):
+    """Steps of LARS; `gradients` holds a list of arrays per step, `undecayed` and `unadapted` positions of variables."""
     weights = [w.astype(np.float64) for w in weights]
     buffers = [np.zeros_like(w) for w in weights]
     for rate, step in zip(rates, gradients):
         for i, g in enumerate(step):
             local = rate
-            if not plain[i]:
+            if i not in undecayed:
                 g = g + weight_decay * weights[i]
+            if i not in undecayed and i not in unadapted:
                 w_norm, g_norm = np.sqrt(np.sum(weights[i] ** 2)), np.sqrt(np.sum(g**2))
                 if w_norm > 0 and g_norm > 0:
                     local = rate * trust * w_norm / g_norm

@@ -84,6 +84,9 @@ class ModelConfig:
     head_dim: int = option(128, "width of its output z", low=1)
 
 
+_WEIGHT_DECAY = "weight decay, by the gradient (lars, sgd) or apart from it (adamw, lamb); never on BatchNorm and biases"
+
+
 @dataclasses.dataclass(frozen=True)
 class FitConfig:
     """One stretch of training: update rule, duration and views. Each training stage has one."""
@@ -95,7 +98,7 @@ class FitConfig:
         choices=("none", "linear", "sqrt"),
     )  # fmt: skip
     momentum: float = option(0.9, "momentum of lars and sgd", low=0, high=1)
-    weight_decay: float = option(1e-4, "weight decay; never on BatchNorm and biases", low=0)
+    weight_decay: float = option(1e-4, _WEIGHT_DECAY, low=0)
     batch_size: int = option(512, "images per step over all replicas", low=1)
     epochs: float = option(100.0, "duration in passes over the images", low=0)
     steps: int = option(0, "duration in steps (0: use the epochs)", low=0)
@@ -136,7 +139,7 @@ class FinetuneConfig(FitConfig):
     """Fine-tuning from a layer of the projection head (paper, section 2 and appendix B.2)."""
 
     learning_rate: float = option(0.005, "peak learning rate before scaling", above=0)
-    weight_decay: float = option(0.0, "weight decay; never on BatchNorm and biases", low=0)
+    weight_decay: float = option(0.0, _WEIGHT_DECAY, low=0)
     batch_size: int = option(256, "images per step over all replicas", low=1)
     epochs: float = option(60.0, "duration in passes over the labelled images", low=0)
     warmup: float = option(0.0, "share of the steps spent on linear warm-up", low=0, high=1)
@@ -156,7 +159,7 @@ class SupervisedConfig(FinetuneConfig):
     """The baseline: the same labels, the same network, no pretraining."""
 
     learning_rate: float = option(0.1, "peak learning rate before scaling", above=0)
-    weight_decay: float = option(1e-4, "weight decay; never on BatchNorm and biases", low=0)
+    weight_decay: float = option(1e-4, _WEIGHT_DECAY, low=0)
     selector: int = option(0, "hidden layers between the pooled features and the classifier", low=0)
 
 

@@ -15,7 +15,7 @@ from tf_simclr.models.keras_cv_presets import PRESETS
 from tf_simclr.models.layers import BatchNorm
 from tf_simclr.models.network import Network
 from tf_simclr.optimizers.build import build
-from tf_simclr.optimizers.masks import plain_variables
+from tf_simclr.optimizers.masks import classifier_kernels, undecayed
 from tf_simclr.planning.cost import network_cost
 from tf_simclr.stages.setup import seeded
 from tf_simclr.training.checkpoints import named_variables, restore_network, save_network
@@ -183,8 +183,8 @@ def test_masks_by_role(spec, mobile, own):
     """By what the variables are: everything but kernels, and the classifier's kernel."""
     network = mobile if spec is MOBILE else Network(spec, 1, 3).build_variables()
     vectors = {v.ref() for v in network.trainable_variables if v.shape.rank == 1}
-    assert {v.ref() for v in plain_variables(network)} == {*vectors, network.classifier.kernel.ref()}
-    assert len(plain_variables(network)) == len(vectors) + 1
+    assert {v.ref() for v in undecayed(network)} == set(vectors) and len(undecayed(network)) == len(vectors)
+    assert [v.ref() for v in classifier_kernels(network)] == [network.classifier.kernel.ref()]
 
 
 def test_keras_cvs_moving_statistics_are_as_quick_as_ours(mobile):

@@ -9,9 +9,9 @@ from tf_simclr.optimizers.lars import LARS
 from tf_simclr.optimizers.schedules import WarmupCosine
 
 RNG = np.random.default_rng(0)
-WEIGHTS = [RNG.normal(size=(3, 4)), RNG.normal(size=(5,)), np.zeros((2, 2)), RNG.normal(size=(4,))]
+WEIGHTS = [RNG.normal(size=(3, 4)), RNG.normal(size=(5,)), np.zeros((2, 2)), RNG.normal(size=(4,)), RNG.normal(size=(4, 2))]
 # The third variable starts at zero, and the fourth has no gradient and no decay to adapt to at first.
-GRADIENTS = [[RNG.normal(size=w.shape) * (i < 3 or step > 0) for i, w in enumerate(WEIGHTS)] for step in range(4)]
+GRADIENTS = [[RNG.normal(size=w.shape) * (i != 3 or step > 0) for i, w in enumerate(WEIGHTS)] for step in range(4)]
 SCHEDULE = WarmupCosine(2.0, total_steps=4, warmup_steps=1)
 
 
@@ -29,13 +29,13 @@ def steps(optimizer, count=4):
 def test_equals_numpy(rate, weight_decay, nesterov):
     settings = {"momentum": 0.8, "weight_decay": weight_decay, "trust": 0.02, "nesterov": nesterov}
     rates = [float(rate(s)) if callable(rate) else rate for s in range(4)]
-    expected = oracles.lars(WEIGHTS, GRADIENTS, rates=rates, plain=[False, True, False, False], **settings)
-    for ours, theirs in zip(steps(LARS(rate, plain=[1], **settings)), expected):
+    settings |= {"undecayed": [1], "unadapted": [4]}
+    for ours, theirs in zip(steps(LARS(rate, **settings)), oracles.lars(WEIGHTS, GRADIENTS, rates=rates, **settings)):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
 def test_config_round_trip_as_json():
-    optimizer = LARS(SCHEDULE, momentum=0.8, weight_decay=0.1, trust=0.02, nesterov=True, plain=[1, 3])
+    optimizer = LARS(SCHEDULE, momentum=0.8, weight_decay=0.1, trust=0.02, nesterov=True, undecayed=[1, 3], unadapted=[0])
     text = json.dumps(tf.keras.optimizers.serialize(optimizer))
     copy = tf.keras.optimizers.deserialize(json.loads(text))
     assert isinstance(copy, LARS) and copy.get_config() == optimizer.get_config()

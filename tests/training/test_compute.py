@@ -41,7 +41,7 @@ def trainer(kind, config):
         online = network(2, 0)
         model = ContrastiveModel(online, 0.5, 4, Memory(network(2, 0), online, 0.9, 2 * BATCH))
     elif kind == "finetune":
-        model = SupervisedModel(network(1, CLASSES), 0.01)
+        model = SupervisedModel(network(1, CLASSES))
     else:
         model = DistillationModel(network(1, CLASSES), network(1, CLASSES), 2.0, 0.4)
     prepare(model, fit, 10, config)

@@ -25,18 +25,18 @@ def scrambled(network, seed):
     return network
 
 
-def trainer(kind, alpha=0.4, weight_decay=0.01, steps_per_execution=1):
+def trainer(kind, alpha=0.4, weight_decay=0.0, steps_per_execution=1):
     network = scrambled(Network(SPEC, 2 if kind == "contrastive" else 1, 0 if kind == "contrastive" else CLASSES).build_variables(), 1)
     if kind == "contrastive":
         model = ContrastiveModel(network, temperature=0.5)
     elif kind == "supervised":
-        model = SupervisedModel(network, weight_decay)
+        model = SupervisedModel(network)
     else:
         teacher = scrambled(Network(SPEC, 1, CLASSES).build_variables(), 2)
-        model = DistillationModel(network, teacher, temperature=2.0, alpha=alpha, weight_decay=weight_decay)
+        model = DistillationModel(network, teacher, temperature=2.0, alpha=alpha)
     # Plain momentum shows the gradients as they are; LARS is what the recipes use.
     rule = "sgd" if kind == "contrastive" else "lars"
-    fit = FitConfig(optimizer=rule, learning_rate=RATE, lr_scaling="none", warmup=0.0)
+    fit = FitConfig(optimizer=rule, learning_rate=RATE, lr_scaling="none", warmup=0.0, weight_decay=weight_decay)
     optimizer = build(network, fit, total_steps=10)
     optimizer.build(network.trainable_variables)
     model.compile(optimizer=optimizer, steps_per_execution=steps_per_execution)

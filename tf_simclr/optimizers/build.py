@@ -7,25 +7,29 @@ import tensorflow as tf
 from tf_simclr.errors import UsageError
 from tf_simclr.optimizers.adamw import AdamW
 from tf_simclr.optimizers.lars import LARS
-from tf_simclr.optimizers.masks import plain_variables
+from tf_simclr.optimizers.masks import classifier_kernels, undecayed
 from tf_simclr.optimizers.schedules import WarmupCosine, scaled_rate
+from tf_simclr.optimizers.sgd import SGD
 
 
 def _lars(rate, fit, network):
-    plain = {v.ref() for v in plain_variables(network)}
-    positions = [i for i, v in enumerate(network.trainable_variables) if v.ref() in plain]
-    return LARS(rate, momentum=fit.momentum, weight_decay=fit.weight_decay, plain=positions)
+    def positions(variables):
+        chosen = {v.ref() for v in variables}
+        return [i for i, v in enumerate(network.trainable_variables) if v.ref() in chosen]
+
+    masks = {"undecayed": positions(undecayed(network)), "unadapted": positions(classifier_kernels(network))}
+    return LARS(rate, momentum=fit.momentum, weight_decay=fit.weight_decay, **masks)
 
 
 def _sgd(rate, fit, network):
-    optimizer = tf.keras.optimizers.SGD(rate, momentum=fit.momentum, nesterov=True, weight_decay=fit.weight_decay or None)
-    optimizer.exclude_from_weight_decay(var_list=plain_variables(network))
+    optimizer = SGD(rate, momentum=fit.momentum, nesterov=True, weight_decay=fit.weight_decay or None)
+    optimizer.exclude_from_weight_decay(var_list=undecayed(network))
     return optimizer
 
 
 def _adamw(rate, fit, network):
     optimizer = AdamW(rate, weight_decay=fit.weight_decay)
-    optimizer.exclude_from_weight_decay(var_list=plain_variables(network))
+    optimizer.exclude_from_weight_decay(var_list=undecayed(network))
     return optimizer
 
 
@@ -48,10 +52,12 @@ def _addons():
 
 def _lamb(rate, fit, network):
     # Addons matches exclusions by regular expression over names; these are the exact ones of the variables of our roles, on any replica.
-    names = [rf"^{re.escape(v.name.split(':')[0])}(/replica_\d+)?:0$" for v in plain_variables(network)]
-    optimizer = _addons().optimizers.LAMB(
-        rate, weight_decay=fit.weight_decay, exclude_from_weight_decay=names, exclude_from_layer_adaptation=names
-    )
+    def names(variables):
+        return [rf"^{re.escape(v.name.split(':')[0])}(/replica_\d+)?:0$" for v in variables]
+
+    left, alone = names(undecayed(network)), names(classifier_kernels(network))
+    masks = {"exclude_from_weight_decay": left, "exclude_from_layer_adaptation": left + alone}
+    optimizer = _addons().optimizers.LAMB(rate, weight_decay=fit.weight_decay, **masks)
     optimizer.build = optimizer._create_all_weights  # the name of this step in Keras' older optimizers, of which Addons' are
     return optimizer
 

@@ -7,8 +7,8 @@ import tensorflow as tf
 class LARS(tf.keras.optimizers.Optimizer):
     """SGD with momentum whose rate is scaled per variable by `trust · |w| / |g + λw|`.
 
-    As SimCLR uses it: the momentum buffer takes in the learning rate (`v ← m·v + rate·g; w ← w - v`), and variables without
-    weight decay and adaptation (BatchNorm, biases, the classifier) get plain momentum SGD.
+    As SimCLR uses it: the momentum buffer takes in the learning rate (`v ← m·v + rate·g; w ← w - v`), variables without weight decay
+    and adaptation (BatchNorm, biases) get plain momentum SGD, and the classifier's kernel that with plain L2.
 
     Args:
       learning_rate: float ≥ 0 or a Keras schedule.
@@ -16,18 +16,30 @@ class LARS(tf.keras.optimizers.Optimizer):
       weight_decay: λ ≥ 0, added to the gradient before its norm is taken.
       trust: the trust coefficient, > 0.
       nesterov: use the gradient after the momentum step.
-      plain: positions, in the list that the optimizer is built with, of the variables that get plain momentum SGD. Positions
+      undecayed: positions, in the list that the optimizer is built with, of the variables that get plain momentum SGD. Positions
         and not variables, so that the config tells all.
+      unadapted: positions of those whose weight decay is added to the gradient, and no more.
     """
 
-    def __init__(self, learning_rate=0.1, momentum=0.9, weight_decay=0.0, trust=0.001, nesterov=False, plain=(), name="LARS", **kwargs):
+    def __init__(
+        self,
+        learning_rate=0.1,
+        momentum=0.9,
+        weight_decay=0.0,
+        trust=0.001,
+        nesterov=False,
+        undecayed=(),
+        unadapted=(),
+        name="LARS",
+        **kwargs,
+    ):
         super().__init__(name=name, **kwargs)
         self._learning_rate = self._build_learning_rate(learning_rate)
         self.momentum = momentum
         self.l2 = weight_decay  # not Keras' `weight_decay`, which is decoupled from the gradient
         self.trust = trust
         self.nesterov = nesterov
-        self.plain = tuple(plain)
+        self.undecayed, self.unadapted = tuple(undecayed), tuple(unadapted)
 
     def build(self, var_list):
         super().build(var_list)
@@ -43,8 +55,9 @@ class LARS(tf.keras.optimizers.Optimizer):
     def _update(self, gradient, variable):
         rate = tf.cast(self.learning_rate, variable.dtype)
         position = self._index_dict[self._var_key(variable)]
-        if position not in self.plain:
+        if position not in self.undecayed:
             gradient = gradient + self.l2 * variable
+        if position not in self.undecayed + self.unadapted:
             weight_norm, gradient_norm = tf.norm(variable), tf.norm(gradient)
             usable = (weight_norm > 0) & (gradient_norm > 0)
             rate = rate * tf.where(usable, self.trust * weight_norm / tf.where(usable, gradient_norm, 1.0), 1.0)
@@ -59,6 +72,7 @@ class LARS(tf.keras.optimizers.Optimizer):
             "weight_decay": self.l2,
             "trust": self.trust,
             "nesterov": self.nesterov,
-            "plain": list(self.plain),
+            "undecayed": list(self.undecayed),
+            "unadapted": list(self.unadapted),
         }
         return {**super().get_config(), "learning_rate": rate, **own}

@@ -13,15 +13,17 @@ _NORMS = (
 )
 
 
-def plain_variables(network):
-    """Scales and offsets of normalisations (ours and Keras'), biases, and the whole classifier: a list of trainable variables of `network`.
-
-    The classifier's kernel gets plain L2 in the loss instead (paper, appendix B.2); see `training/models.py`.
-    """
-    plain = []
+def undecayed(network):
+    """Scales and offsets of normalisations (ours and Keras') and biases, which no rule decays or adapts: a list of trainable variables."""
+    found = []
     for layer in network.submodules:
-        if isinstance(layer, (*_NORMS, SupervisedHead)):
-            plain.extend(layer.trainable_variables)
+        if isinstance(layer, _NORMS):
+            found.extend(layer.trainable_variables)
         elif isinstance(bias := getattr(layer, "bias", None), tf.Variable):
-            plain.append(bias)
-    return plain
+            found.append(bias)
+    return found
+
+
+def classifier_kernels(network):
+    """The kernel of the classifier, which is decayed but not adapted (paper, appendix B.2): a list of one variable, or none."""
+    return [layer.kernel for layer in network.submodules if isinstance(layer, SupervisedHead)]

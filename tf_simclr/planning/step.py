@@ -36,10 +36,10 @@ def _model(training, precision):
     if training.name == "pretrain":
         return contrastive_model(network, fit, lambda: setup.build_network(training.spec, training.head_layers, 0, 0, precision))
     if training.teacher is None:
-        return SupervisedModel(network, fit.weight_decay)
+        return SupervisedModel(network)
     spec, head_layers = training.teacher
     teacher = setup.build_network(spec, head_layers, training.classes, 0, precision)
-    return DistillationModel(network, teacher, fit.temperature, fit.alpha, fit.weight_decay)
+    return DistillationModel(network, teacher, fit.temperature, fit.alpha)
 
 
 def _batch(training, size, on_device):

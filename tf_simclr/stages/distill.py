@@ -65,7 +65,7 @@ def run(config, data=None):
             network.set_weights(teacher.get_weights())
         elif fit.init == "pretrained":
             restore_network(ancestor.weights, network, classifier=False)
-        model = DistillationModel(network, teacher, fit.temperature, fit.alpha, fit.weight_decay)
+        model = DistillationModel(network, teacher, fit.temperature, fit.alpha)
         sources, parts = {}, {}
         if fit.alpha > 0:
             sources["unlabelled"] = data.train.without_labels()

@@ -34,6 +34,6 @@ def run(config, data=None):
         network = setup.build_network(spec, fit.selector, len(source.class_names), config.seed, config.precision)
         if parent:
             restore_network(parent.weights, network, classifier=False)
-        model = SupervisedModel(network, fit.weight_decay)
+        model = SupervisedModel(network)
         train(model, fit, Duration.of(fit, len(source)), setup.batches_of(source, spec, fit, config), {"": source}, run, config)
     return finish_classifier(network, data, config, run, clock, labels=len(labelled))

@@ -27,17 +27,15 @@ class Trainer(tf.keras.Model):
 
     Args:
       network: the built `Network` to train.
-      weight_decay: plain L2 on the classifier's kernel, which the optimizers leave alone (paper, appendix B.2).
     """
 
     SCALARS = ("loss",)
     memory = None  # what a checkpoint holds beside network and optimizer
     policy = None  # the `FitConfig` that says how views are made, where that is left to the step
 
-    def __init__(self, network, weight_decay=0.0):
+    def __init__(self, network):
         super().__init__()
         self.network = network
-        self._classifier_decay = weight_decay
         # Made here and not when first seen: variables born inside a step would have its graph traced twice.
         self._meters = {name: tf.keras.metrics.Mean(name=name) for name in (*self.SCALARS, "loss_scale", "wait")}
 
@@ -52,10 +50,7 @@ class Trainer(tf.keras.Model):
         """The scalars of `objective`, and the gradients of this replica's share of the loss in the network's trainable variables."""
         with recomputing(), tf.GradientTape() as tape:
             scalars = self.objective(batch)
-            loss = scalars["loss"]
-            if self._classifier_decay and self.network.classifier is not None:
-                loss += self._classifier_decay / replica_count() * tf.nn.l2_loss(self.network.classifier.kernel)
-            loss = self._scaled(_finite(loss, "the loss"))
+            loss = self._scaled(_finite(scalars["loss"], "the loss"))
         return scalars, tape.gradient(loss, self.network.trainable_variables)
 
     @tf.autograph.experimental.do_not_convert  # nothing here branches on a tensor; reading it would take as long as tracing it
@@ -249,13 +244,12 @@ class DistillationModel(Trainer):
       teacher: a `Network` with a classifier; it is not trained.
       temperature: τ > 0.
       alpha: α in [0, 1]; at 1 batches need no labelled part, at 0 no unlabelled one.
-      weight_decay: see `Trainer`.
     """
 
     SCALARS = ("loss", "agreement", "accuracy")
 
-    def __init__(self, network, teacher, temperature, alpha, weight_decay=0.0):
-        super().__init__(network, weight_decay)
+    def __init__(self, network, teacher, temperature, alpha):
+        super().__init__(network)
         teacher.trainable = False
         self.teacher = teacher
         self._temperature, self._alpha = temperature, alpha
