@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import tf_simclr
@@ -279,6 +280,13 @@ def test_images_named_by_nothing_are_not_the_bundled_ones(flags, refused, capsys
 def test_data_of_another_kind_are_refused(data):
     with pytest.raises(UsageError, match="^data must be what from_arrays or from_dataset returns, got (list|tuple); pass it"):
         tf_simclr.run(Config(), data)
+
+
+@pytest.mark.parametrize("place", ["data_dir", "unlabeled_dir", "eval_data_dir"])
+def test_images_are_given_or_named_and_not_both(place):
+    data = tf_simclr.from_arrays(np.zeros([4, 8, 8], np.uint8))
+    with pytest.raises(UsageError, match=f"^images must be given in Python or be named, got both, the latter by {place}=photos;"):
+        tf_simclr.run(replace(Config(), **{f"data__{place}": "photos"}), data)
 
 
 # As a process

@@ -57,9 +57,15 @@ def check_distillation(config):
 
 
 def check_given(config, data):
-    """Raises UsageError for images that were named by nothing, or given as something else than `Data`."""
+    """Raises UsageError for images that were named by nothing, given as something else than `Data`, or both named and given."""
     if data is not None and not hasattr(data, "evaluation"):
         raise UsageError(f"data must be what from_arrays or from_dataset returns, got {type(data).__name__}; pass it through one of them")
+    places = ("data_dir", "unlabeled_dir", "eval_data_dir")
+    if data is not None and (place := next((place for place in places if getattr(config.data, place)), None)):
+        raise UsageError(
+            f"images must be given in Python or be named, got both, the latter by {place}={getattr(config.data, place)}; leave one of the"
+            " two out"
+        )
     named = config.data.data_dir or config.data.dataset or config.from_run or config.images
     if data is None and "data__data_dir" in config.given and not named:
         raise UsageError(

@@ -75,6 +75,9 @@ def test_evaluation_folders_must_have_the_training_classes(tmp_path):
         save(tmp_path / name)
     refuse("2 classes \\(a, b\\), got 2 classes \\(a, c\\)", load, "folder", data_dir=tmp_path / "train", eval_data_dir=tmp_path / "other")
     refuse("must have labels, got images without", load, "folder", data_dir=tmp_path / "train", eval_data_dir=tmp_path / "flat")
+    for name in ("one/a/1.png", "one/\u00e9/1.png", "two/a/1.png", "two/e\u0301/1.png"):  # the same name as other systems write it
+        save(tmp_path / name)
+    refuse("\\(they look alike, but their characters", load, "folder", data_dir=tmp_path / "one", eval_data_dir=tmp_path / "two")
     data = load("folder", data_dir=tmp_path / "flat", eval_data_dir=tmp_path / "train")
     assert data.train.labels is None and data.evaluation.class_names == ("a", "b")
 

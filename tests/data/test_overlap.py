@@ -229,4 +229,11 @@ def test_evaluation_images_must_be_new_to_earlier_stages(folders, tmp_path, caps
     kept.rename(tmp_path / "pre" / "checkpoints")
     (tmp_path / "eval_data_dir/0/10.png").write_bytes(images.encode(255 - PIXELS[10]))
     assert run("finetune", "clean", start, **labelled) == 0
+    # What an earlier run trained on as well is known also where that was moved.
+    assert run("distill", "same", f"--from={tmp_path / 'clean'}", **labelled) == 0
+    (tmp_path / "clean").rename(tmp_path / "moved")
+    trained = [f"--data_dir={folders['unlabeled_dir']}", f"--eval_data_dir={folders['data_dir']}"]
+    capsys.readouterr()
+    assert cli.main(["--stage=evaluate", f"--from={tmp_path / 'same'}", f"--run_dir={tmp_path / 'score'}", *trained]) == 2
+    assert "must be new to the earlier stages" in capsys.readouterr().err
     record_property("outcome", "an evaluation image that the pretraining saw, in a run of its own: named, exit 2; a clean set: trained")

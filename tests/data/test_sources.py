@@ -206,6 +206,8 @@ def test_arrays_give_training_and_evaluation():
     refuse("images must be one array of images of one size, got list", from_arrays, [IMAGES[0], IMAGES[0, 1:]])
     assert from_arrays(IMAGES, LABELS, class_names=None).train.class_names == from_arrays(IMAGES, LABELS).train.class_names
     refuse("labels of eval_images must be below the number of class names, 3, got 3", from_arrays, IMAGES, LABELS, IMAGES[:1], [3])
+    for names in "abc", {0: "a", 1: "b", 2: "c"}:
+        refuse(f"must be a list of text in label order, got a {type(names).__name__}", from_arrays, IMAGES, LABELS, class_names=names)
 
 
 def slices(elements):

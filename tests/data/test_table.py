@@ -75,6 +75,11 @@ def test_a_first_row_may_look_like_a_header(home):
     assert rows(train, home) == [("in/IMG_0", "Label"), ("in/1.png", "Other")]
 
 
+def test_columns_that_are_no_labels_are_named(home, caplog):
+    assert load(home, "path,species\nin/0.png,dog\nin/1.png,cat\n").train.labels is None
+    assert "no column of labels (label, class, class_name, category) in " in caplog.text and "but species: images have none" in caplog.text
+
+
 def test_paths_are_relative_to_the_table_or_absolute(home, monkeypatch):
     monkeypatch.chdir(home / "in")
     (home / "table.csv").write_text(f"0.png\n{home}/in/1.png\n../in/2.png\n")
@@ -100,7 +105,7 @@ def test_two_spellings_of_a_number_have_one_order():
 SPLIT = "path,label,split\nin/0.png,a,train\nin/1.png,b,\nin/2.png,c,Train\nin/3.png,{three},{test}\nin/4.png,b,{test}\n"
 
 
-@pytest.mark.parametrize("test", ["test", "VAL", "valid", "validation"])
+@pytest.mark.parametrize("test", ["test", "VAL", "valid", "validation", "Testing", "dev"])
 def test_a_column_of_splits(home, test):
     data = load(home, SPLIT.format(three="b", test=test))
     assert rows(data.train, home) == [("in/0.png", "a"), ("in/1.png", "b"), ("in/2.png", "c")]
@@ -110,7 +115,7 @@ def test_a_column_of_splits(home, test):
 
 
 def test_test_comes_before_val_and_neither_is_trained_on(home):
-    data = load(home, "path,label,subset\nin/0.png,a,val\nin/1.png,a,test\nin/2.png,a,train\nin/3.png,a,extra\n")
+    data = load(home, "path,label,set\nin/0.png,a,val\nin/1.png,a,test\nin/2.png,a,train\nin/3.png,a,extra\n")
     assert rows(data.train, home) == [("in/2.png", "a"), ("in/3.png", "a")] and rows(data.evaluation, home) == [("in/1.png", "a")]
 
 
@@ -143,6 +148,8 @@ def test_missing_files_are_bad_images(home):
         (f"{home}/in", "cannot be read: Is a directory"),
     )
     refuse("at most 1.00% of the images may be bad, got 2 of 4 .*nowhere.png: cannot be read", home, text)
+    data = load(home, "in/0.png,a\nin/1.png,b\nin/nowhere.png,\n", max_bad_fraction=0.5)  # without a label it is of no class
+    assert data.train.labels.tolist() == [0, 1] and len(data.bad) == 1
     refuse("got only bad ones of class b", home, "in/0.png,a\nin/nowhere.png,b\n", max_bad_fraction=0.5)
 
 
@@ -160,9 +167,12 @@ def test_missing_files_are_bad_images(home):
         ("in,label\nin/0.png,a\n", "the paths is one of path, file, .*, got in, label; rename that column"),
         (",image_path,label\n0,in/0.png,a\n", "the paths is one of path, file, .*, got , image_path, label; rename"),
         ("photo.name,id,split\nin/0.png,1,train\n", "the paths is one of path, file, .*, got photo.name, id, split"),
+        ("in/0.png,a,train\nin/1.png,b,test\n", "must name them in its first line, path,label,split .*, got in/0.png, a, train in .*table"),
+        ("path,label,split\nin/0.png,a,train\nin/1.png,b,fold2\n", "empty or one of train, .*, test, .*, got 'fold2' in line 3 of .*table"),
     ],
     ids=["a path twice", "a column less", "no label", "empty", "only a header", "only a test split"]
-    + ["a header of other words", "of unknown words alone", "of a word that is a folder", "of a data frame", "and a split"],
+    + ["a header of other words", "of unknown words alone", "of a word that is a folder", "of a data frame", "and a split"]
+    + ["three columns without names", "another split"],
 )
 def test_tables_that_do_not_fit_are_refused(home, text, message):
     refuse(message, home, text)

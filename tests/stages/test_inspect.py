@@ -10,6 +10,7 @@ import pytest
 import tiny
 from PIL import Image
 
+import tf_simclr
 from tf_simclr import program
 from tf_simclr.cli import main, parse
 from tf_simclr.config import Config, ModelConfig
@@ -71,6 +72,17 @@ def test_what_a_folder_holds_is_counted(folder, inspected):
     assert summary["overlap"] == [["labelled", str(folder / "good $x" / "3.png"), "unlabelled", str(folder.parent / "pool" / "a.png")]]
     (conflict,) = summary["copies"]["conflicts"]  # a copy without a label has no other one
     assert sorted(conflict) == [str(folder / "bad $y" / "copy.png"), str(folder / "good $x" / "0.png")]
+
+
+def test_a_copy_with_another_label_is_found_among_many_copies():
+    """Of 1,200 images that come twice, one has two labels."""
+    rng = np.random.default_rng(0)
+    images, labels = np.tile(rng.integers(0, 256, [1200, 8, 8], np.uint8), [2, 1, 1]), np.tile(np.arange(1200) % 3, 2)
+    labels[1234] += 1
+    copies = summarise(tf_simclr.from_arrays(images, labels % 4, allow_overlap=True))["copies"]
+    assert copies["images"] == 1200 and len(copies["conflicts"]) == 1
+    (conflict,) = copies["conflicts"]
+    assert [name.split()[-1] for name in conflict] == ["34", "1234"]
 
 
 def test_the_report_says_what_to_do(inspected):

@@ -84,6 +84,10 @@ def test_what_is_read_of_every_kind_of_place(folder, tmp_path):
     assert names(home) == list(images)  # also those below train and val
     assert names(home / "2.png") == ["2.png"]
     assert names(home / "**" / "*.jpg") == ["Größe/b c.jpg"] and names(home / "[zx].*") == ["z.bmp"]
+    (home / "a [1]").mkdir()
+    shutil.copy(home / "2.png", home / "a [1]" / "3.png")
+    assert names(home / "a [1]" / "*.png") == ["a [1]/3.png"]
+    shutil.rmtree(home / "a [1]")
     # A table says the order; its splits mean nothing.
     (home.parent / "table.csv").write_text("path,label,split\nin/z.bmp,a,test\nin/2.png,,train\nin/gone.png,b,val\n")
     assert names(home.parent / "table.csv") == ["z.bmp", "2.png", "gone.png"]

@@ -121,12 +121,12 @@ def test_every_augmentation_trains_two_steps(tmp_path, augment):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Class folders of PNG files, for training and for evaluation."""
+    """Class folders of PNG files for training, and of WebP files, which no export reads, for evaluation."""
     for split, count, seed in (("train", 48, 0), ("eval", 24, 1)):
         for i, (pixels, label) in enumerate(zip(*tiny.images(count, seed))):
-            path = tmp_path / split / tiny.CLASSES[label] / f"{i}.png"
+            path = tmp_path / split / tiny.CLASSES[label] / f"{i}.{'webp' if split == 'eval' else 'png'}"
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels).save(path)
+            Image.fromarray(pixels).save(path, lossless=True)
     return tmp_path
 
 
@@ -154,6 +154,18 @@ def test_the_pipeline_from_the_command_line_on_a_folder(folder, capsys):
     before = {path: path.stat().st_mtime_ns for path in (folder / "run").rglob("*.index")}
     assert main([f"--flagfile={flags}"]) == 0
     assert before == {path: path.stat().st_mtime_ns for path in (folder / "run").rglob("*.index")}
+
+
+@pytest.mark.parametrize("stage", ["inspect", "preview", "pretrain", "finetune", "pipeline"])
+@pytest.mark.parametrize("place", ["data_dir", "unlabeled_dir", "eval_data_dir"])
+def test_no_run_is_kept_among_the_images(folder, stage, place, monkeypatch, capsys):
+    """Its pictures would be trained on next time; a directory below the working one is the default."""
+    monkeypatch.chdir(folder)
+    places = {"data_dir": "train", "eval_data_dir": "eval", place: "."}
+    assert main([f"--stage={stage}", *(f"--{name}={path}" for name, path in places.items())]) == 2
+    said = capsys.readouterr().err
+    assert f"got runs/folder/{stage} below --{place}=.; give another --run_dir" in said and said.count("\n") == 1
+    assert not (folder / "runs").exists()
 
 
 def test_a_pipeline_starts_from_an_earlier_pretraining(tmp_path):

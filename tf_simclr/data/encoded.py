@@ -35,7 +35,7 @@ def as_encoded(keys, labels, class_names, storage, limits, what, check=True):
         raise UsageError(f"{what} needs at least one image that can be read, got none; see the formats in docs/images.md")
     if labels is not None:
         before, labels = labels, labels[checked.kept]
-        gone = sorted(set(before) - set(labels))
+        gone = sorted(set(before[before >= 0]) - set(labels))
         if gone:
             raise UsageError(f"every class needs images, got only bad ones of class {names[gone[0]]} in {what}; mend or remove them")
     channels = 1 if checked.facts["channels"].max() <= 2 else 3

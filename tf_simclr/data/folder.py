@@ -62,13 +62,22 @@ def read_all(location):
     if os.path.isdir(location):
         paths = _images_below(location)
     else:  # a name that is there is no pattern, whatever brackets it has
-        paths = [location] if os.path.exists(location) else sorted(filter(os.path.isfile, glob.iglob(location, recursive=True)))
+        paths = [location] if os.path.exists(location) else sorted(filter(os.path.isfile, glob.iglob(_pattern(location), recursive=True)))
     if not paths:
         raise UsageError(
             f"data_dir must be a directory with images ({', '.join(SUFFIXES)}), a file or a pattern of files, got {printable(location)!r},"
             " where none is; check the spelling"
         )
     return as_encoded(np.array(paths, object), None, (), Files(), None, location, check=False)
+
+
+def _pattern(location):
+    """The pattern, with brackets in the names of directories that are there taken as they are."""
+    there, rest = os.path.split(location)
+    while there and not os.path.isdir(there):
+        there, last = os.path.split(there)
+        rest = os.path.join(last, rest)
+    return os.path.join(glob.escape(there), rest) if there else rest
 
 
 def _classes(location):

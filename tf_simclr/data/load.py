@@ -5,6 +5,7 @@ import functools
 import importlib
 import itertools
 import os
+import unicodedata
 
 from tf_simclr.config import IN_MEMORY, NO_IMAGES
 from tf_simclr.data.holdout import hold_out
@@ -175,9 +176,11 @@ def check_evaluation(train, evaluation, where):
     if without := int(sum(evaluation.labels < 0)):
         raise UsageError(f"evaluation data must have labels, got {without:,} images without one in {where}; give them one, or drop them")
     if train.labels is not None and evaluation.class_names != train.class_names:
+        forms = [[unicodedata.normalize("NFC", name) for name in names] for names in (train.class_names, evaluation.class_names)]
+        hint = " (they look alike, but their characters are composed otherwise, as by another operating system)" * (forms[0] == forms[1])
         raise UsageError(
             f"evaluation data must have the training data's classes in the same order, {brief(train.class_names)},"
-            f" got {brief(evaluation.class_names)} in {where}; name the classes alike in both, or let one directory hold both splits"
+            f" got {brief(evaluation.class_names)} in {where}{hint}; name the classes alike in both, or let one directory hold both splits"
         )
 
 

@@ -192,6 +192,8 @@ def checked_labels(labels, examples, class_names, what):
         raise UsageError(
             f"labels of {what} without class names must be numbers from 0 to {_UNNAMED - 1:,}, got {classes - 1}; number the classes from 0"
         )
+    if isinstance(class_names, (str, dict)):
+        raise UsageError(f"class names of {what} must be a list of text in label order, got a {type(class_names).__name__}; give a list")
     names = tuple(map(str, class_names)) or tuple(map(str, range(classes)))
     if classes > len(names):
         raise UsageError(f"labels of {what} must be below the number of class names, {len(names)}, got {labels.max()}")

@@ -4,6 +4,7 @@ import csv
 import os
 
 import numpy as np
+from absl import logging
 
 from tf_simclr.data.encoded import as_encoded
 from tf_simclr.data.storage import Files
@@ -11,18 +12,20 @@ from tf_simclr.errors import UsageError
 
 PATHS = ("path", "file", "filename", "file_name", "image")
 LABELS = ("label", "class", "class_name", "category")
-SPLITS = ("split", "subset")
-_TESTS = ("test", "val", "valid", "validation")
+SPLITS = ("split", "subset", "set")
+_TESTS = ("test", "testing", "val", "valid", "validation", "dev", "eval", "evaluation")
+_TRAINS = ("", "train", "training", "unlabelled", "unlabeled", "extra")
 
 
 def read(location, split, class_names=(), *, limits, check=True):
     """One split of a table with a path and a label in every row; images stay on disk and are decoded when they are used.
 
     The delimiter is the comma, semicolon or tab that the first line holds. A first line that names its columns (path, file, filename
-    or image; label, class or category; split or subset; in any order, beside others) is a header; without one the first column is
+    or image; label, class or category; split, subset or set; in any order, beside others) is a header; without one the first column is
     the path and the second, where there is one, the label. Paths are relative to the table. An image without a label has an empty
-    one; it is used as an unlabelled image. Of the split column, test comes before val, and one with labels before one without; rows
-    that are neither are for training. A path where no image is counts as a bad image.
+    one; it is used as an unlabelled image. Of the split column, test (or testing) comes before val (valid, validation, dev, eval,
+    evaluation), and one with labels before one without; rows for training have train, training, unlabelled, unlabeled, extra or
+    nothing there. A path where no image is counts as a bad image.
 
     Args:
       location: path of the file, UTF-8.
@@ -36,9 +39,10 @@ def read(location, split, class_names=(), *, limits, check=True):
       A `Source`, or None for "test" where no row is of that split.
 
     Raises:
-      UsageError: not such a file, a row with too few columns, a path twice, or no image.
+      UsageError: not such a file, a row with too few columns, or more than two without a header, an unknown split, a path twice, or no
+        image.
     """
-    rows = _rows(location)
+    rows = _rows(location, told=split == "train")
     tests = [name for name in _TESTS if any(row[2] == name for row in rows)]
     if split == "test":
         labelled = [name for name in tests if any(row[2] == name and row[1] for row in rows)]
@@ -65,8 +69,8 @@ def class_names_of(labels, known):
     return tuple(sorted(sorted(labels), key=int if whole else str))  # twice, since 1 and 01 have one value
 
 
-def _rows(location):
-    """[(path, label or "", split or "")]"""
+def _rows(location, told):
+    """[(path, label or "", split or "")]; `told`: whether what may be a mistake is logged."""
     try:
         with open(location, newline="", encoding="utf-8-sig") as file:
             first = file.readline()
@@ -85,9 +89,17 @@ def _rows(location):
     place = {kind: next((i for i, cell in enumerate(header) if cell in names), None) for kind, names in _COLUMNS.items()}
     if place["path"] is None:
         _refuse_unknown_header(location, table[0][1] if table else [])
+        if len(header) > 2:
+            raise UsageError(
+                f"a table of more than two columns must name them in its first line, {PATHS[0]},{LABELS[0]},{SPLITS[0]} for example, got"
+                f" {', '.join(table[0][1])[:100]} in {location}; add that line"
+            )
         place = {"path": 0, "label": 1 if len(header) > 1 else None, "split": None}
     else:
         del table[0]
+        others = ", ".join(cell for cell in header if cell not in PATHS + SPLITS)
+        if told and others and place["label"] is None:
+            logging.warning("no column of labels (%s) in %s, but %s: images have none", ", ".join(LABELS), location, others[:100])
     needed = 1 + max(column for column in place.values() if column is not None)
     rows, seen = [], {}
     for number, row in table:
@@ -96,6 +108,11 @@ def _rows(location):
         path, label, split = ("" if place[kind] is None else row[place[kind]] for kind in _COLUMNS)
         if seen.setdefault(path, number) != number:
             raise UsageError(f"every path must stand once in {location}, got {path} in lines {seen[path]} and {number}; drop one")
+        if split.lower() not in _TRAINS + _TESTS:
+            raise UsageError(
+                f"the split of a row must be empty or one of {', '.join(_TRAINS[1:] + _TESTS)}, got {split[:60]!r} in line {number} of"
+                f" {location}; rename it"
+            )
         rows.append((path, label, split.lower()))
     return rows
 

@@ -80,10 +80,13 @@ def _copies(source):
     """Images with the same content: see `summarise`."""
     digests = source.digests()
     _, first, group, sizes = np.unique(digests, return_index=True, return_inverse=True, return_counts=True)
-    groups = [np.flatnonzero(group == number) for number in np.flatnonzero(sizes > 1)[: 100 * _SHOWN]]
-    conflicting = [members for members in groups if source.labels is not None and len(set(source.labels[members]) - {NO_LABEL}) > 1]
+    conflicting = np.zeros(0, int)
+    if source.labels is not None:
+        labelled = source.labels != NO_LABEL
+        of_labels = np.unique(np.stack([group[labelled], source.labels[labelled]]), axis=1)[0]  # each group once for each label that it has
+        conflicting = np.flatnonzero(np.bincount(of_labels, minlength=len(sizes)) > 1)
 
-    def names(parts):
-        return [[source.name(i) for i in members[:_SHOWN]] for members in parts[:_SHOWN]]
+    def names(groups):
+        return [[source.name(i) for i in np.flatnonzero(group == number)[:_SHOWN]] for number in groups[:_SHOWN]]
 
-    return {"images": int(len(digests) - len(first)), "examples": names(groups), "conflicts": names(conflicting)}
+    return {"images": int(len(digests) - len(first)), "examples": names(np.flatnonzero(sizes > 1)), "conflicts": names(conflicting)}

@@ -5,6 +5,7 @@ import pathlib
 from tf_simclr import durable
 from tf_simclr.config import replace
 from tf_simclr.data.holdout import hold_out
+from tf_simclr.data.storage import printable
 from tf_simclr.errors import UsageError
 from tf_simclr.inspection.report import commands, describe
 from tf_simclr.inspection.sheet import images_sheet
@@ -37,7 +38,7 @@ def run(config, data=None):
     draw_views(replace(config, model__image_size=suggestion.image_size), data.train, directory)
     summary = summarise(data)
     lines = commands(training, suggestion, config, holdout=training is not data.train)
-    text = describe(summary, suggestion, config, directory, training, lines, obstacle)
+    text = [printable(line) for line in describe(summary, suggestion, config, directory, training, lines, obstacle)]
     result = {"summary": summary, "suggestion": vars(suggestion), "commands": lines}
     durable.write_json(directory / "inspection.json", result)
     durable.write_text(directory / "inspection.txt", "\n".join(text) + "\n")

@@ -13,6 +13,7 @@ from absl import logging
 
 from tf_simclr import shipped, stages
 from tf_simclr.config import STUDENT, FitConfig, ModelConfig, StudentConfig, replace
+from tf_simclr.data.decode import read
 from tf_simclr.data.labels import draw_labels
 from tf_simclr.data.storage import Files
 from tf_simclr.errors import UsageError
@@ -54,7 +55,7 @@ def run(config, data=None):
     results = {}
     for number, (method, seed) in enumerate(plan, start=1):
         logging.info("pipeline, %d of %d: %s%s", number, len(plan), method, "" if seed is None else f", label seed {seed}")
-        results[method, seed] = stages.run(_settings(config, spec, run.path, method, seed), data)
+        results[method, seed] = stages.run_with(_settings(config, spec, run.path, method, seed), data)
     rows = _rows(results)
 
     def make_result():
@@ -62,7 +63,7 @@ def run(config, data=None):
         method, seed = _exported(config)
         start = str(_home(run.path, method, seed))
         exporting = replace(config, stage="export", from_run=start, run_dir=str(run.export), model=ModelConfig())  # whichever it has
-        stages.run(exporting, data)
+        stages.run_with(exporting, data)
         return {"rows": rows, "export": str(run.export), "seconds": clock.seconds()}
 
     result = setup.conclude(run, make_result)
@@ -79,11 +80,15 @@ def _tell(config, data, run, result):
 
 
 def _sample(source, directory):
-    """The path of an evaluation image as a file: its own, if a terminal can show it, or a copy in the report."""
-    if isinstance(source.storage, Files) and source.encoded[0].isprintable():
-        return source.encoded[0]
+    """The path of an evaluation image as a file: its own, if a terminal can show it and an export reads it, or a copy in the report."""
+    if source.images is not None:
+        pixels = source.images[0]
+    else:
+        if isinstance(source.storage, Files) and source.encoded[0].isprintable() and source.facts["format"][0] != "WEBP":
+            return source.encoded[0]
+        pixels = read(source.storage.load(source.encoded[0]), source.channels, pillow=True)
     path = directory / "sample.png"
-    path.write_bytes(source.storage.load(source.encoded[0]) if source.images is None else tf.io.encode_png(source.images[0]).numpy())
+    path.write_bytes(tf.io.encode_png(pixels).numpy())
     return path
 
 

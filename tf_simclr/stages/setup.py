@@ -97,7 +97,23 @@ def with_data_of(config, parent, given=None):
         changes["dataset"] = name_of(data)
     if changes.get("eval_on", data.eval_on) == "auto":
         changes["eval_on"] = "test"
-    return replace(config, **{f"data__{name}": value for name, value in changes.items()})
+    config = replace(config, **{f"data__{name}": value for name, value in changes.items()})
+    _check_apart(config)
+    return config
+
+
+def _check_apart(config):
+    """Raises UsageError for a run directory below a folder of images, which would then hold the run's pictures, too."""
+    if config.data.dataset != "folder":
+        return
+    home = config.run_dir or default_home(config)
+    for name in ("data_dir", "unlabeled_dir", "eval_data_dir"):
+        folder = getattr(config.data, name)
+        if folder and pathlib.Path(folder).resolve() in pathlib.Path(home).resolve().parents:
+            raise UsageError(
+                f"--run_dir must lie outside of the images, whose folder would hold its pictures as well, got {home} below"
+                f" --{name}={folder}; give another --run_dir, or move the images to a folder of their own"
+            )
 
 
 def find_data(config, given, parent=None):
@@ -397,7 +413,7 @@ def open_run(config, data, spec, selector, class_names=(), label_indices=None, p
         },
     )
     replicas.meet()  # else another worker might take for finished what is only now set aside
-    if run.writes and (parent is None or parent.facts()["data"]["fingerprint"] != data.train.fingerprint()):
+    if run.writes:  # even where those of the earlier run are the same: that may be moved
         run.record_contents(data.train.digests())
     if run.writes and data.bad:
         write_quarantine(run.path, data.bad)
