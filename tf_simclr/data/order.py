@@ -16,7 +16,8 @@ def example_at(positions, seed, stream, examples):
       examples: int, number N of examples, ≥ 1.
 
     Returns:
-      int64 [B] in [0, N); every epoch of N positions is a permutation, another one each epoch.
+      int64 [B] in [0, N); every epoch of N positions is a permutation, another one each epoch. Of some hundred examples not all
+      permutations are equally likely: at N = 100 an example is in some places four times as often as in others.
     """
     epochs = positions // examples
     key = tf.stack(
