@@ -149,7 +149,8 @@ def test_z_std_tells_spread_from_collapse():
 def test_two_replicas_share_the_loss_and_the_gradients_of_one(two_replicas, with_memory):
     negatives, allowed = queue(images=6)
     negatives, keys = negatives.astype(np.float32), np.stack(projections(6, seed=2)).astype(np.float32)
-    examples = tf.constant([4, 5, 6, 7, 4, 8], tf.int64)  # one image on both replicas
+    # One image on both replicas; two numbers that float32 cannot tell apart.
+    examples = tf.constant([4, 1 << 40, 6, 7, 4, (1 << 40) + 1], tf.int64)
 
     def loss_of(rows):
         further = {"examples": tf.gather(examples, rows)}

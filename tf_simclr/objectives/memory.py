@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tf_simclr.objectives.replicas import gather
+from tf_simclr.objectives.replicas import gather, gather_numbers
 
 EMPTY = -1
 
@@ -72,4 +72,4 @@ class Memory(tf.Module):
         views = tf.reshape(gather(views, axis=1), [-1, views.shape[2]])
         size = self.projections.shape[0]
         self.projections.assign(tf.concat([self.projections, views], axis=0)[-size:])
-        self.examples.assign(tf.concat([self.examples, tf.tile(gather(examples, axis=0), [2])], axis=0)[-size:])
+        self.examples.assign(tf.concat([self.examples, tf.tile(gather_numbers(examples), [2])], axis=0)[-size:])

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tf_simclr.objectives.replicas import gather, replica_index
+from tf_simclr.objectives.replicas import gather, gather_numbers, replica_index
 
 _NEVER = -1e9  # the logit of a view with what it must not meet: never chosen
 
@@ -39,7 +39,7 @@ def nt_xent(first, second, temperature, *, examples=None, keys=None, negatives=N
     logits = tf.matmul(tf.reshape(views, [-1, dim]), tf.reshape(everyone, [-1, dim]), transpose_b=True) / temperature  # [2B, 2N]
     own = replica_index() * batch + tf.range(batch)  # columns of this replica's first views
     partner = tf.concat([total + own, own], axis=0)
-    same = own[:, None] == tf.range(total)[None, :] if examples is None else examples[:, None] == gather(examples, axis=0)[None, :]
+    same = own[:, None] == tf.range(total)[None, :] if examples is None else examples[:, None] == gather_numbers(examples)[None, :]
     same = tf.tile(same, [2, 2]) & (tf.range(2 * total)[None, :] != partner[:, None])
     logits = tf.where(same, _NEVER, logits)
     choices = tf.cast(2 * total, tf.float32) - tf.reduce_sum(tf.cast(same, tf.float32), axis=1)

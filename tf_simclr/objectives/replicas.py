@@ -20,7 +20,7 @@ def gather(tensor, axis):
     over replicas, brings back to each replica what all the others' losses say about its block.
 
     Args:
-      tensor: float or whole numbers [..., B, ...].
+      tensor: float [..., B, ...].
       axis: axis of length B.
 
     Returns:
@@ -33,3 +33,15 @@ def gather(tensor, axis):
     blocks = tf.reshape(mine, [-1] + [1] * tensor.shape.rank) * tensor  # [R, ..., B, ...]
     blocks = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, blocks)
     return tf.concat(tf.unstack(blocks, num=replicas), axis=axis)
+
+
+def gather_numbers(numbers):
+    """`gather` of int64 [B] in [0, 2⁴⁸), of the same dtype.
+
+    In float32 halves of 24 bits, which is exact: sums over replicas of floating-point numbers are what every accelerator has.
+    """
+    if replica_count() == 1:
+        return numbers
+    halves = tf.cast(tf.stack([numbers // (1 << 24), numbers % (1 << 24)]), tf.float32)
+    high, low = tf.unstack(tf.cast(gather(halves, axis=1), tf.int64))
+    return high * (1 << 24) + low
