@@ -63,7 +63,7 @@ tiny = {"depth": 10, "width": 0.0625, "stem": "cifar2", "head_dim": 16, "image_s
 fit = {"pretrain__batch_size": 8, "pretrain__warmup": 0.0, "pretrain__learning_rate": 0.01}
 config = replace(Config(), **{f"model__{name}": value for name, value in tiny.items()}, **fit)
 step, signature = make_step(trainings(config, Problem(64, 0, 0, 16, 1))[0], 8, replace(config, jit=True))
-facts = preflight_lower.lower_step(step, signature, out)
+facts = {"training": "pretrain", **preflight_lower.lower_step(step, signature, out)}
 (out / "facts.json").write_text(json.dumps(facts))
 variables = preflight_lower.captured_variables(step.get_concrete_function(*signature))
 batch = [tf.random.uniform(s.shape) if s.dtype.is_floating else tf.range(8, dtype=s.dtype) for s in signature]
