@@ -13,7 +13,7 @@ from data.sources import IMAGES, LABELS, OTHERS, idx_bytes, load, refuse, relati
 
 from tf_simclr.config import DataConfig
 from tf_simclr.data import decode, fashion_mnist, from_arrays, from_dataset, load_data
-from tf_simclr.data.load import guess
+from tf_simclr.data.load import guess, load_images
 from tf_simclr.errors import UsageError
 
 TOOL = pathlib.Path(__file__).parents[2] / "tools" / "make_fashion_mnist_8k.py"
@@ -183,6 +183,15 @@ def test_npz_of_grey_images_without_labels(tmp_path):
 def test_npz_files_that_do_not_fit_are_refused(tmp_path, arrays, message):
     np.savez(tmp_path / "data.npz", **arrays)
     refuse(message, load, "npz", data_dir=tmp_path / "data.npz")
+
+
+@pytest.mark.parametrize("labels", [LABELS / 2.0, LABELS + 7, LABELS[1:]], ids=["fractions", "above the names", "too few"])
+def test_images_are_looked_at_without_labels_that_do_not_fit(tmp_path, labels, caplog):
+    np.savez(tmp_path / "x.npz", images=IMAGES, labels=labels, class_names=["a", "b", "c"])
+    refuse("labels of images in .*x.npz", load, "npz", data_dir=tmp_path / "x.npz")
+    source = load_images(DataConfig(dataset="npz", data_dir=str(tmp_path / "x.npz")))
+    np.testing.assert_array_equal(source.images, IMAGES)
+    assert source.labels is None and "here the images are used without labels" in caplog.text
 
 
 def test_other_files_than_npz_are_refused(tmp_path):

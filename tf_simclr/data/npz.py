@@ -4,6 +4,7 @@ import zipfile
 import zlib
 
 import numpy as np
+from absl import logging
 
 from tf_simclr.data.source import as_source
 from tf_simclr.errors import UsageError
@@ -15,7 +16,7 @@ def read(location, split, class_names=()):
     Args:
       location: path of the file: images uint8 [N, H, W] or [N, H, W, C], C 1 or 3; optionally labels, integers [N], and class_names,
         text in label order. Arrays of Python objects are refused: loading them could run code. Other arrays are not looked at.
-      split: "train"; there is no test split.
+      split: "train", "unlabelled" (the same), or "all", where labels that do not fit are left out; there is no test split.
       class_names: names where the file has none; empty names the classes by their numbers.
 
     Returns:
@@ -28,7 +29,15 @@ def read(location, split, class_names=()):
         return None
     arrays = _load(location)
     names = _names(arrays["class_names"], location) if "class_names" in arrays else class_names
-    return as_source(arrays["images"], arrays.get("labels"), names, what=f"images in {location}")
+    images, labels, what = arrays["images"], arrays.get("labels"), f"images in {location}"
+    try:
+        return as_source(images, labels, names, what=what)
+    except UsageError as error:
+        if split != "all" or labels is None:
+            raise
+        found = as_source(images, what=what)
+        logging.warning("%s; here the images are used without labels", error)
+        return found
 
 
 def _names(array, location):
