@@ -289,6 +289,15 @@ def test_images_are_given_or_named_and_not_both(place):
         tf_simclr.run(replace(Config(), **{f"data__{place}": "photos"}), data)
 
 
+def test_what_was_loaded_by_the_same_names_is_given(tmp_path, monkeypatch):
+    np.savez(tmp_path / "x.npz", images=np.zeros([4, 8, 8], np.uint8))
+    config = replace(Config(), stage="pretrain", data__data_dir=str(tmp_path / "x.npz"))
+    data = tf_simclr.load_data(config.data)
+    stages.check_given(config, data)
+    with pytest.raises(UsageError, match="got both, the latter by data_dir=y.npz"):
+        stages.check_given(replace(config, data__data_dir="y.npz"), data)
+
+
 # As a process
 
 

@@ -8,7 +8,7 @@ import importlib.metadata
 import os
 import sys
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "run": "tf_simclr.stages",

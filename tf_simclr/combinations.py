@@ -61,7 +61,9 @@ def check_given(config, data):
     if data is not None and not hasattr(data, "evaluation"):
         raise UsageError(f"data must be what from_arrays or from_dataset returns, got {type(data).__name__}; pass it through one of them")
     places = ("data_dir", "unlabeled_dir", "eval_data_dir")
-    if data is not None and (place := next((place for place in places if getattr(config.data, place)), None)):
+    loaded = getattr(data, "named", None)  # `load_data` may have made them of the same names
+    differs = (place for place in places if getattr(config.data, place) not in ("", getattr(loaded, place, "")))
+    if data is not None and (place := next(differs, None)):
         raise UsageError(
             f"images must be given in Python or be named, got both, the latter by {place}={getattr(config.data, place)}; leave one of the"
             " two out"

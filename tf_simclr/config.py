@@ -128,7 +128,7 @@ class PretrainConfig(FitConfig):
     micro_batch_size: int = option(
         0, "images of every replica that pass at a time, with the loss and gradient of the whole batch (0: all of them)", low=0
     )
-    queue: int = option(0, "projections of past batches, by an average network, that are further negatives (0: none)", low=0)
+    queue: int = option(0, "projections of past batches, by an average network, that views are also told from (0: none)", low=0)
     ema: float = option(
         0.999, "decay of that network's moving average of the weights; 0: off, it is the last step's network", low=0, high=1
     )

@@ -1,7 +1,7 @@
 """What a run directory holds; every stage writes one and later stages read it.
 
 config.json       the settings, and what was found out from them: architecture, class names, labels used, data fingerprint, versions
-contents.bin      digests of the training images' contents, sorted, 16 bytes each; absent where they are those of the earlier stage
+contents.bin      digests of the training images' contents, sorted, 16 bytes each; absent in runs of earlier versions
 quarantine.csv    images that cannot be used, with the reason; absent where there are none
 metrics.jsonl     one line per epoch of training
 tensorboard/      the same for TensorBoard
@@ -23,6 +23,7 @@ import pathlib
 import time
 
 import numpy as np
+from absl import logging
 
 from tf_simclr import durable, lock, shipped
 from tf_simclr.config import IN_MEMORY, WHERE_FROM, Config, ModelConfig, from_dict, used_settings
@@ -95,6 +96,20 @@ def check_path(path):
             f"the directory of a run or an export needs a path in UTF-8 without [ and \\, which TensorFlow takes for a pattern,"
             f" got {str(path)!r}; give another one"
         )
+
+
+def among_images(directory, settings):
+    """Which setting of a `DataConfig` names a folder whose images a directory's pictures would count among; "" for none.
+
+    A directory below one whose name begins with a dot is not looked into.
+    """
+    home = pathlib.Path(directory).resolve()
+    for name in ("data_dir", "unlabeled_dir", "eval_data_dir") if settings.dataset == "folder" else ():
+        place = getattr(settings, name)
+        folder = pathlib.Path(place).resolve()
+        if place and folder in home.parents and not any(part.startswith(".") for part in home.relative_to(folder).parts):
+            return name
+    return ""
 
 
 def make_directory(path):
@@ -178,6 +193,10 @@ class RunDirectory:
         # By force one process sets aside, and the others look at nothing meanwhile.
         looks = self._config.exists() and (self.writes or not config.force)
         changed = self._changes(config, facts) if looks else []
+        if looks and not changed and self.result is None:
+            begun, now = (part["versions"].get("tf_simclr", "an unknown version") for part in (self.facts(), facts))
+            if begun != now:
+                logging.warning("%s was begun by tf_simclr %s and goes on by %s, whose steps may be others", self.path, begun, now)
         if changed and not config.force:
             raise UsageError(
                 f"{self.path} holds a run with other settings: {'; '.join(changed[:3])}; continue it with its own settings, give"

@@ -6,6 +6,7 @@ from data import images
 
 from tf_simclr.config import DataConfig
 from tf_simclr.data import check, load_data
+from tf_simclr.data.load import load_images
 from tf_simclr.data.table import class_names_of
 from tf_simclr.errors import UsageError
 
@@ -73,6 +74,25 @@ def test_a_first_row_may_look_like_a_header(home):
     (home / "in" / "0.png").rename(home / "in" / "IMG_0")
     train = load(home, "in/IMG_0,Label\nin/1.png,Other\n").train
     assert rows(train, home) == [("in/IMG_0", "Label"), ("in/1.png", "Other")]
+
+
+@pytest.mark.parametrize(
+    ("text", "train"),
+    [
+        ("path,label,set,split\nin/0.png,a,,train\nin/1.png,a,,test\n", ["in/0.png"]),
+        ("path,label,set\nin/0.png,a,morning\nin/1.png,a,test\n", ["in/0.png", "in/1.png"]),
+        ("in/0.png,a,\nin/1.png,a,\n", ["in/0.png", "in/1.png"]),
+    ],
+    ids=["set beside split", "set means something else", "a delimiter at the end of each line"],
+)
+def test_columns_that_are_no_split(home, text, train):
+    assert [path for path, _ in rows(load(home, text).train, home)] == train
+
+
+@pytest.mark.parametrize("text", ["path,label,split\nin/0.png,a,fold1\nin/1.png,b,2\n", "in/0.png,a,fold1\nin/1.png,b,2\n"])
+def test_splits_mean_nothing_where_all_are_looked_at(home, text):
+    (home / "table.csv").write_text(text)
+    assert len(load_images(DataConfig(data_dir=str(home / "table.csv")))) == 2
 
 
 def test_columns_that_are_no_labels_are_named(home, caplog):

@@ -24,6 +24,21 @@ def weights(run):
     return setup.load_network(RunDirectory(run)).get_weights()
 
 
+def test_a_run_that_another_version_began_says_so(tmp_path, caplog):
+    settings = tiny.settings("pretrain", tmp_path / "run", pretrain__steps=2)
+    tf_simclr.run(settings, tiny.data())
+    facts = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert facts["versions"].pop("tf_simclr") == tf_simclr.__version__
+    (tmp_path / "run" / "config.json").write_text(json.dumps(facts | {"versions": {"tf_simclr": "0.0.7"}}))
+    tf_simclr.run(settings, tiny.data())
+    assert "was begun" not in caplog.text, "it is finished"
+    facts["versions"]["tf_simclr"] = "0.0.7"
+    (tmp_path / "run" / "config.json").write_text(json.dumps(facts))
+    (tmp_path / "run" / "done.json").unlink()
+    tf_simclr.run(settings, tiny.data())
+    assert f"was begun by tf_simclr 0.0.7 and goes on by {tf_simclr.__version__}" in caplog.text
+
+
 def test_a_resumed_run_is_the_same_run(tmp_path, monkeypatch):
     """Stopped at step 63, three steps after a checkpoint and inside a report, and started again: the same weights bit for bit."""
     rare = {"checkpoint_every": 10, "keep_checkpoints": 1, "pretrain__probe_every": 0.0}
@@ -166,6 +181,14 @@ def test_no_run_is_kept_among_the_images(folder, stage, place, monkeypatch, caps
     said = capsys.readouterr().err
     assert f"got runs/folder/{stage} below --{place}=.; give another --run_dir" in said and said.count("\n") == 1
     assert not (folder / "runs").exists()
+
+
+def test_a_run_among_the_images_goes_on_and_a_hidden_one_is_none_of_them(folder, monkeypatch):
+    monkeypatch.chdir(folder / "train" / "left")
+    flags = [*tiny.FLAGS, "--stage=pretrain", "--data_dir=.", "--image_size=8"]
+    assert main([*flags, "--run_dir=.runs/pre"]) == main([*flags, "--run_dir=../../pre"]) == 0
+    (folder / "pre").rename(folder / "train" / "left" / "pre")
+    assert main([*flags, "--run_dir=pre"]) == 0
 
 
 def test_a_pipeline_starts_from_an_earlier_pretraining(tmp_path):

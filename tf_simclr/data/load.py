@@ -1,5 +1,6 @@
 """From settings to data: which source is meant, and which of its images are for evaluation."""
 
+import dataclasses
 import difflib
 import functools
 import importlib
@@ -49,7 +50,7 @@ def load_data(config):
     Raises:
       UsageError: an unknown name, data that are missing or damaged, or splits that do not fit together.
     """
-    data = _read(config)
+    data = dataclasses.replace(_read(config), named=config)
     published = not config.eval_data_dir and not config.unlabeled_dir and name_of(config) not in (*_ENCODED, "npz")
     check_overlap(data, config.allow_overlap or published)
     return data

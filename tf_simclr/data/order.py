@@ -17,7 +17,7 @@ def example_at(positions, seed, stream, examples):
 
     Returns:
       int64 [B] in [0, N); every epoch of N positions is a permutation, another one each epoch. Of some hundred examples not all
-      permutations are equally likely: at N = 100 an example is in some places four times as often as in others.
+      permutations are equally likely: at N = 100 an example is in some places up to four times as often as by chance, in others never.
     """
     epochs = positions // examples
     key = tf.stack(

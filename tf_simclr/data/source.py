@@ -126,10 +126,14 @@ def _kind(source):
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """A training split and, where there is one, an evaluation split with the same classes in the same order."""
+    """A training split and, where there is one, an evaluation split with the same classes in the same order.
+
+    `named` are the settings that it was loaded by, a `DataConfig`; None of images that were given in Python.
+    """
 
     train: Source
     evaluation: Optional[Source] = None
+    named: object = None
 
     @property
     def bad(self):

@@ -12,16 +12,18 @@ from tf_simclr.errors import UsageError
 
 PATHS = ("path", "file", "filename", "file_name", "image")
 LABELS = ("label", "class", "class_name", "category")
-SPLITS = ("split", "subset", "set")
+SPLITS = ("split", "subset")
 _TESTS = ("test", "testing", "val", "valid", "validation", "dev", "eval", "evaluation")
-_TRAINS = ("", "train", "training", "unlabelled", "unlabeled", "extra")
+_KNOWN = ("", "train", "training", "unlabelled", "unlabeled", "extra", *_TESTS)
+_SET = "set"  # a column of splits where it holds nothing else
 
 
 def read(location, split, class_names=(), *, limits, check=True):
     """One split of a table with a path and a label in every row; images stay on disk and are decoded when they are used.
 
     The delimiter is the comma, semicolon or tab that the first line holds. A first line that names its columns (path, file, filename
-    or image; label, class or category; split, subset or set; in any order, beside others) is a header; without one the first column is
+    or image; label, class or category; split or subset, or
+    set with nothing else in it; in any order, beside others) is a header; without one the first column is
     the path and the second, where there is one, the label. Paths are relative to the table. An image without a label has an empty
     one; it is used as an unlabelled image. Of the split column, test (or testing) comes before val (valid, validation, dev, eval,
     evaluation), and one with labels before one without; rows for training have train, training, unlabelled, unlabeled, extra or
@@ -42,7 +44,7 @@ def read(location, split, class_names=(), *, limits, check=True):
       UsageError: not such a file, a row with too few columns, or more than two without a header, an unknown split, a path twice, or no
         image.
     """
-    rows = _rows(location, told=split == "train")
+    rows = _rows(location, split)
     tests = [name for name in _TESTS if any(row[2] == name for row in rows)]
     if split == "test":
         labelled = [name for name in tests if any(row[2] == name and row[1] for row in rows)]
@@ -69,8 +71,8 @@ def class_names_of(labels, known):
     return tuple(sorted(sorted(labels), key=int if whole else str))  # twice, since 1 and 01 have one value
 
 
-def _rows(location, told):
-    """[(path, label or "", split or "")]; `told`: whether what may be a mistake is logged."""
+def _rows(location, split):
+    """[(path, label or "", split or "")] of every split, of which a reading of all alone wants none to mean anything."""
     try:
         with open(location, newline="", encoding="utf-8-sig") as file:
             first = file.readline()
@@ -89,7 +91,7 @@ def _rows(location, told):
     place = {kind: next((i for i, cell in enumerate(header) if cell in names), None) for kind, names in _COLUMNS.items()}
     if place["path"] is None:
         _refuse_unknown_header(location, table[0][1] if table else [])
-        if len(header) > 2:
+        if split != "all" and any(cell for _, row in table for cell in row[2:]):
             raise UsageError(
                 f"a table of more than two columns must name them in its first line, {PATHS[0]},{LABELS[0]},{SPLITS[0]} for example, got"
                 f" {', '.join(table[0][1])[:100]} in {location}; add that line"
@@ -97,23 +99,25 @@ def _rows(location, told):
         place = {"path": 0, "label": 1 if len(header) > 1 else None, "split": None}
     else:
         del table[0]
-        others = ", ".join(cell for cell in header if cell not in PATHS + SPLITS)
-        if told and others and place["label"] is None:
+        if place["split"] is None and _SET in header and all(row[header.index(_SET)].lower() in _KNOWN for _, row in table if len(row) > 1):
+            place["split"] = header.index(_SET)
+        others = ", ".join(cell for cell in header if cell not in (*PATHS, *SPLITS, _SET))
+        if split == "train" and others and place["label"] is None:
             logging.warning("no column of labels (%s) in %s, but %s: images have none", ", ".join(LABELS), location, others[:100])
     needed = 1 + max(column for column in place.values() if column is not None)
     rows, seen = [], {}
     for number, row in table:
         if len(row) < needed:
             raise UsageError(f"every row of {location} must have {needed} columns, got {len(row)} in line {number}; complete it")
-        path, label, split = ("" if place[kind] is None else row[place[kind]] for kind in _COLUMNS)
+        path, label, part = ("" if place[kind] is None else row[place[kind]] for kind in _COLUMNS)
         if seen.setdefault(path, number) != number:
             raise UsageError(f"every path must stand once in {location}, got {path} in lines {seen[path]} and {number}; drop one")
-        if split.lower() not in _TRAINS + _TESTS:
+        if split != "all" and part.lower() not in _KNOWN:
             raise UsageError(
-                f"the split of a row must be empty or one of {', '.join(_TRAINS[1:] + _TESTS)}, got {split[:60]!r} in line {number} of"
+                f"the split of a row must be empty or one of {', '.join(filter(None, _KNOWN))}, got {part[:60]!r} in line {number} of"
                 f" {location}; rename it"
             )
-        rows.append((path, label, split.lower()))
+        rows.append((path, label, part.lower()))
     return rows
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from tf_simclr import program
 from tf_simclr.config import IN_MEMORY, DataConfig, ModelConfig, PretrainConfig
 from tf_simclr.option import options
+from tf_simclr.run_directory import among_images
 
 _LABELS_PER_CLASS = 10
 _CLASSES_SHOWN = 20
@@ -66,6 +67,8 @@ def commands(training, suggestion, config, holdout):
     if len(training) < 2 or config.data.dataset == IN_MEMORY:
         return []
     home = f"runs/{config.data.dataset.replace(':', '_').replace('/', '_')}"
+    if config.run_dir and among_images(home, config.data):
+        home = f"{config.run_dir}_runs"  # that directory is not among the images
     data = _given(config.data, DataConfig)
     model = _given(config.model, ModelConfig) | {"image_size": suggestion.image_size}
     chosen = {"batch_size": suggestion.batch_size, "epochs": suggestion.epochs, **_RULE} | _given(config.pretrain, PretrainConfig)

@@ -26,11 +26,6 @@ def run(config, data=None):
       NotFiniteError, StorageError, WorkerLostError: see `errors`; what was saved before is whole.
     """
     check_given(config, data)
-    return run_with(config, data)
-
-
-def run_with(config, data):
-    """`run`, where the data may also be what was loaded by these settings already."""
     from tf_simclr.stages import precision, process, replicas  # here, as they load TensorFlow
 
     with process.to_itself():

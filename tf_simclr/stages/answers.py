@@ -68,7 +68,10 @@ def open_images(config, data):
 def open_directory(config, data):
     """The directory that a stage writes into, with this process as its writer: `--run_dir`, or runs/DATASET/STAGE."""
     looked_at = None if data is None else Data(data.train)
-    directory = pathlib.Path(config.run_dir or setup.default_home(setup.with_data_of(config, None, looked_at)))
+    config = setup.with_data_of(config, None, looked_at)
+    directory = pathlib.Path(config.run_dir or setup.default_home(config))
+    if config.stage == "embed":  # whose files are pictures
+        setup.check_apart(config, directory)
     make_directory(directory)
     lock.acquire(directory)
     return directory

@@ -26,9 +26,9 @@ def run(config, data=None):
       dict: summary (see `inspection.summary.summarise`), suggestion (see `inspection.suggest.Suggestion`), commands (shell lines).
     """
     config = setup.with_data_of(config, None, data)
+    directory = pathlib.Path(config.run_dir or setup.default_home(config))
     tolerant = replace(config, data__max_bad_fraction=1.0, data__allow_overlap=True)
     data = setup.find_data(tolerant, data)
-    directory = pathlib.Path(config.run_dir or setup.default_home(config))
     make_directory(directory)
     if data.bad:
         write_quarantine(directory, data.bad)

@@ -55,7 +55,7 @@ def run(config, data=None):
     results = {}
     for number, (method, seed) in enumerate(plan, start=1):
         logging.info("pipeline, %d of %d: %s%s", number, len(plan), method, "" if seed is None else f", label seed {seed}")
-        results[method, seed] = stages.run_with(_settings(config, spec, run.path, method, seed), data)
+        results[method, seed] = stages.run(_settings(config, spec, run.path, method, seed), data)
     rows = _rows(results)
 
     def make_result():
@@ -63,7 +63,7 @@ def run(config, data=None):
         method, seed = _exported(config)
         start = str(_home(run.path, method, seed))
         exporting = replace(config, stage="export", from_run=start, run_dir=str(run.export), model=ModelConfig())  # whichever it has
-        stages.run_with(exporting, data)
+        stages.run(exporting, data)
         return {"rows": rows, "export": str(run.export), "seconds": clock.seconds()}
 
     result = setup.conclude(run, make_result)

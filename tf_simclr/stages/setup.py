@@ -27,7 +27,7 @@ from tf_simclr.models.network import Network
 from tf_simclr.models.resnet import stem_for
 from tf_simclr.optimizers.build import check_optimizer
 from tf_simclr.option import options
-from tf_simclr.run_directory import RunDirectory, last_metrics, lineage, write_quarantine
+from tf_simclr.run_directory import RunDirectory, among_images, last_metrics, lineage, write_quarantine
 from tf_simclr.stages import replicas
 from tf_simclr.training.checkpoints import restore_network
 
@@ -97,23 +97,7 @@ def with_data_of(config, parent, given=None):
         changes["dataset"] = name_of(data)
     if changes.get("eval_on", data.eval_on) == "auto":
         changes["eval_on"] = "test"
-    config = replace(config, **{f"data__{name}": value for name, value in changes.items()})
-    _check_apart(config)
-    return config
-
-
-def _check_apart(config):
-    """Raises UsageError for a run directory below a folder of images, which would then hold the run's pictures, too."""
-    if config.data.dataset != "folder":
-        return
-    home = config.run_dir or default_home(config)
-    for name in ("data_dir", "unlabeled_dir", "eval_data_dir"):
-        folder = getattr(config.data, name)
-        if folder and pathlib.Path(folder).resolve() in pathlib.Path(home).resolve().parents:
-            raise UsageError(
-                f"--run_dir must lie outside of the images, whose folder would hold its pictures as well, got {home} below"
-                f" --{name}={folder}; give another --run_dir, or move the images to a folder of their own"
-            )
+    return replace(config, **{f"data__{name}": value for name, value in changes.items()})
 
 
 def find_data(config, given, parent=None):
@@ -125,9 +109,11 @@ def find_data(config, given, parent=None):
       parent: the `RunDirectory` of the earlier stage, or None.
 
     Raises:
-      UsageError: see `load_data` and `hold_out`; or a separate evaluation set (`--eval_data_dir`) with images that an earlier stage was
-        trained on.
+      UsageError: see `load_data`, `hold_out` and, of stages with a directory of their own, `check_apart`; or a separate evaluation set
+        (`--eval_data_dir`) with images that an earlier stage was trained on.
     """
+    if config.stage in _WITH_PICTURES:
+        check_apart(config, config.run_dir or default_home(config))
     data = load_data(config.data) if given is None else given
     if config.data.eval_on == "holdout" and data.evaluation is None:
         data = hold_out(data.train, config.data.holdout_fraction)
@@ -300,8 +286,8 @@ def check_fit(fit, replicas, examples=None, section=""):
         raise UsageError("contrastive pretraining needs at least 2 images, got 1; give more")
     if examples is not None and not 2 <= fit.batch_size <= examples:
         raise UsageError(
-            f"contrastive pretraining needs a batch of 2 to {examples}, the number of images (an image twice in a batch would be its"
-            f" own negative), got {flag}={fit.batch_size}; give another one"
+            f"contrastive pretraining needs a batch of 2 to {examples}, the number of images (which are to be told apart"
+            f"), got {flag}={fit.batch_size}; give another one"
         )
 
 
@@ -367,6 +353,23 @@ def load_finished(parent, config):
 def default_home(config):
     """The directory of a run that was given none: runs/DATASET/STAGE."""
     return pathlib.Path("runs") / config.data.dataset.replace(":", "_").replace("/", "_") / config.stage
+
+
+_WITH_PICTURES = ("inspect", "preview", "pretrain", "linear_eval", "finetune", "distill", "pipeline")
+
+
+def check_apart(config, directory):
+    """Raises UsageError for a directory of pictures among the images of a folder, where they would be taken for images later.
+
+    A run that is there already goes on, and so does a pipeline.
+    """
+    directory = pathlib.Path(directory)
+    there = any((home / "config.json").exists() for home in (directory, directory.parent))
+    if not there and (name := among_images(directory, config.data)):
+        raise UsageError(
+            f"--run_dir must lie outside of the images, whose folder would hold its pictures as well, got {directory} below"
+            f" --{name}={getattr(config.data, name)}; give another --run_dir, or move the images to a folder of their own"
+        )
 
 
 def open_run(config, data, spec, selector, class_names=(), label_indices=None, parent=None):
