@@ -179,6 +179,7 @@ def test_missing_files_are_bad_images(home):
         ("path,label\nin/0.png,a\n\nin/1.png,a\nin/0.png,b\n", "in/0.png in lines 2 and 5; drop one"),
         ("path,label,split\nin/0.png,a,train\nin/1.png,b\n", "must have 3 columns, got 2 in line 3; complete it"),
         ("in/0.png,a\nin/1.png\n", "must have 2 columns, got 1 in line 2"),
+        ("path,label,set\nin/0.png,a,train\nin/1.png,b\n", "must have 3 columns, got 2 in line 3; complete it"),
         ("", "at least one row of split train in .*table.csv, got none"),
         ("path,label\n", "at least one row of split train"),
         ("path,label,split\nin/0.png,a,test\n", "at least one row of split train"),
@@ -190,7 +191,7 @@ def test_missing_files_are_bad_images(home):
         ("in/0.png,a,train\nin/1.png,b,test\n", "must name them in its first line, path,label,split .*, got in/0.png, a, train in .*table"),
         ("path,label,split\nin/0.png,a,train\nin/1.png,b,fold2\n", "empty or one of train, .*, test, .*, got 'fold2' in line 3 of .*table"),
     ],
-    ids=["a path twice", "a column less", "no label", "empty", "only a header", "only a test split"]
+    ids=["a path twice", "a column less", "no label", "no set", "empty", "only a header", "only a test split"]
     + ["a header of other words", "of unknown words alone", "of a word that is a folder", "of a data frame", "and a split"]
     + ["three columns without names", "another split"],
 )

@@ -74,6 +74,15 @@ def test_what_a_folder_holds_is_counted(folder, inspected):
     assert sorted(conflict) == [str(folder / "bad $y" / "copy.png"), str(folder / "good $x" / "0.png")]
 
 
+def test_the_commands_keep_their_runs_out_of_the_images(tmp_path, monkeypatch):
+    """Where the default, runs/… below the working directory, would lie among them."""
+    monkeypatch.chdir(tmp_path)
+    suggestion = suggest.Suggestion(**{field.name: 8 for field in dataclasses.fields(suggest.Suggestion)})
+    config = parse(["--stage=inspect", "--dataset=folder", "--data_dir=.", "--run_dir=../seen"])
+    pretrain, finetune = commands(tiny.data().train, suggestion, config, holdout=False)
+    assert "--run_dir=../seen_runs/pretrain" in shlex.split(pretrain) and "--from=../seen_runs/pretrain" in shlex.split(finetune)
+
+
 def test_a_copy_with_another_label_is_found_among_many_copies():
     """Of 1,200 images that come twice, one has two labels."""
     rng = np.random.default_rng(0)

@@ -99,8 +99,10 @@ def _rows(location, split):
         place = {"path": 0, "label": 1 if len(header) > 1 else None, "split": None}
     else:
         del table[0]
-        if place["split"] is None and _SET in header and all(row[header.index(_SET)].lower() in _KNOWN for _, row in table if len(row) > 1):
-            place["split"] = header.index(_SET)
+        if place["split"] is None and _SET in header:
+            column = header.index(_SET)
+            if all("".join(row[column : column + 1]).lower() in _KNOWN for _, row in table):  # a row may be too short, which is said below
+                place["split"] = column
         others = ", ".join(cell for cell in header if cell not in (*PATHS, *SPLITS, _SET))
         if split == "train" and others and place["label"] is None:
             logging.warning("no column of labels (%s) in %s, but %s: images have none", ", ".join(LABELS), location, others[:100])

@@ -16,8 +16,8 @@ def run(config, data=None):
       dict: picture, its path.
     """
     config = setup.with_data_of(config, None, data)
-    directory = pathlib.Path(config.run_dir or setup.default_home(config))
     data = setup.find_data(config, data)
+    directory = pathlib.Path(config.run_dir or setup.default_home(config))
     make_directory(directory)
     path = draw_views(config, data.train, directory)
     logging.info("views in %s", path)

@@ -286,8 +286,8 @@ def check_fit(fit, replicas, examples=None, section=""):
         raise UsageError("contrastive pretraining needs at least 2 images, got 1; give more")
     if examples is not None and not 2 <= fit.batch_size <= examples:
         raise UsageError(
-            f"contrastive pretraining needs a batch of 2 to {examples}, the number of images (which are to be told apart"
-            f"), got {flag}={fit.batch_size}; give another one"
+            f"contrastive pretraining needs a batch of 2 to {examples}, the number of images, which it tells apart,"
+            f" got {flag}={fit.batch_size}; give another one"
         )
 
 
