@@ -25,10 +25,9 @@ def expected(pixels, draws, size, policy):
 
 
 def together(pixels, draws, size, policy):
-    """Each image as two views, of which the first is by these draws."""
-    other = draw(2, len(pixels), policy)
-    numbers = on_host.prepare(tf.stack([draws, other], axis=1), policy, pixels.shape[3])
-    return on_host.make_together(pixels, numbers, size, policy)[0]
+    """Each image as a view for each of its draws, [B, V, D]."""
+    numbers = on_host.prepare(draws, policy, pixels.shape[3])
+    return on_host.make_together(pixels, numbers, size, policy)
 
 
 def one_by_one(pixels, draws, size, policy):
@@ -49,9 +48,10 @@ def draw(seed, count, policy):
 @pytest.mark.parametrize("policy", [FULL, WEAK, GREYED, BLURRED, RANDAUGMENT], ids=["full", "weak", "greyed", "blurred", "randaugment"])
 @pytest.mark.parametrize("height, width, size, channels", [(32, 32, 32, 3), (20, 47, 16, 3), (28, 28, 28, 1), (9, 8, 40, 1)])
 def test_views_made_together(height, width, size, channels, policy):
-    draws = draw(1, 48, policy)
-    pixels = images(48, height, width, channels)
-    np.testing.assert_allclose(together(pixels, draws, size, policy), expected(pixels, draws, size, policy), atol=2e-5)
+    pixels, draws = images(48, height, width, channels), [draw(seed, 48, policy) for seed in (1, 2)]
+    made = together(pixels, tf.stack(draws, axis=1), size, policy)
+    for of_view, own in zip(made, draws, strict=True):
+        np.testing.assert_allclose(of_view, expected(pixels, own, size, policy), atol=2e-5)
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,16 @@ def test_what_is_left_to_the_device_makes_the_same_views(source, reference):
             np.testing.assert_allclose(ours, reference[position][2], atol=1e-5)
 
 
+@pytest.mark.parametrize(("start", "stop"), [(0, 5), (1, 4), (2, 3)])
+def test_steps_are_the_same_bit_for_bit_wherever_a_run_starts_and_stops(source, monkeypatch, start, stop):
+    monkeypatch.setattr(pipeline, "_NUMBERED", 10)  # two steps together
+    whole, found = rows(source, 5, 0, 6, view_count=2), rows(source, 5, start, stop, view_count=2)
+    assert list(found) == list(range(5 * start, 5 * stop))
+    for position, (example, label, made) in found.items():
+        assert (example, label) == whole[position][:2]
+        np.testing.assert_array_equal(made, whole[position][2])
+
+
 def test_every_epoch_is_another_permutation(reference):
     assert sorted(reference) == list(range(3 * COUNT))
     epochs = [[reference[position][0] for position in range(epoch * COUNT, (epoch + 1) * COUNT)] for epoch in range(3)]

@@ -64,17 +64,20 @@ def _traced(function, shape, size, crops):
 
 def _make_together(images, numbers, size, crops):
     planes = tf.transpose(tf.cast(images, tf.float32) * (1.0 / 255.0), [0, 3, 1, 2])
-    each = (tf.nest.map_structure(lambda of, v=view: of[:, v], numbers) for view in range(numbers["boxes"].shape[1]))
-    return [_resample_together(planes, of_view, size, crops) for of_view in each]
-
-
-def _resample_together(planes, numbers, size, crops):
-    """One view: planes are the channels of images in [0, 1], float32 [B, C, H, W]."""
-    channels = planes.shape[1]
     height, width = (known or found for known, found in zip(planes.shape[2:], tf.unstack(tf.shape(planes)[2:])))
-    boxes, flips = views.boxes_of(numbers["boxes"], height, width, size, crops)
-    rows = crop.resampling_matrix(boxes[:, 0], boxes[:, 2], height, size)
-    columns = crop.resampling_matrix(boxes[:, 1], boxes[:, 3], width, size, flips)
+    # View by view, so that what is worked out for all of them at once is cut without copies.
+    numbers = {name: tf.stack(tf.unstack(of, axis=1)) for name, of in numbers.items()}
+    count, of_boxes = numbers["boxes"].shape[0], tf.reshape(numbers.pop("boxes"), [-1, crop.DRAWS])
+    boxes, flips = views.boxes_of(of_boxes, height, width, size, crops)
+    rows = tf.split(crop.resampling_matrix(boxes[:, 0], boxes[:, 2], height, size), count)
+    columns = tf.split(crop.resampling_matrix(boxes[:, 1], boxes[:, 3], width, size, flips), count)
+    each = ({name: of[view] for name, of in numbers.items()} for view in range(count))
+    return [_resample_together(planes, *matrices, of_view, size) for *matrices, of_view in zip(rows, columns, each)]
+
+
+def _resample_together(planes, rows, columns, numbers, size):
+    """One view: planes are the channels of images in [0, 1], float32 [B, C, H, W]; the matrices are float32 [B, S, H] and [B, S, W]."""
+    channels, width = planes.shape[1], tf.shape(planes)[3]
     if "sigma" in numbers:
         pixel = tf.range(size, dtype=tf.float32)
         weights = blur.kernel(numbers["sigma"][:, None, None], pixel, pixel, size)
@@ -83,8 +86,10 @@ def _resample_together(planes, numbers, size, crops):
     resized = tf.reshape(tf.matmul(shrunk, columns, transpose_b=True), [-1, channels, size * size])
     if "colour" in numbers:
         matrix, of_mean = tf.unstack(numbers["colour"], axis=1)
-        offset = tf.linalg.matvec(of_mean, tf.reduce_mean(resized, axis=2))
-        resized = tf.clip_by_value(matrix @ resized + offset[:, :, None], 0.0, 1.0)
+        offset = tf.reduce_sum(of_mean * tf.reduce_mean(resized, axis=2)[:, None], axis=2)
+        # By TensorFlow's kernel: oneDNN's, which `@` is, shares the work among cores, and half of the pixels have to go to the other one.
+        mixed = tf.raw_ops.BatchMatMulV3(x=matrix, y=resized, Tout=tf.float32)
+        resized = tf.clip_by_value(mixed + offset[:, :, None], 0.0, 1.0)
     return tf.reshape(tf.transpose(resized, [0, 2, 1]), [-1, size, size, channels])
 
 

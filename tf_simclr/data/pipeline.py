@@ -14,6 +14,7 @@ from tf_simclr.data.order import example_at
 LABELLED_STREAM = 1
 THREADS = os.cpu_count() or 1  # that prepare images
 AHEAD = 2  # batches that are made while another one is used
+_NUMBERED = 2048  # images whose numbers are worked out together: for few, the many operations take longer to start than to run
 _PARALLEL = {"num_parallel_calls": THREADS, "deterministic": True}
 # No function here branches on a tensor, and AutoGraph would take longer to read them than TensorFlow to trace them.
 _plain = tf.autograph.experimental.do_not_convert
@@ -57,7 +58,7 @@ def training_batches(
     part_size = batch_size // share.parts
     made = at_a_time or part_size
     maker = _ViewMaker(source, spec, policy, seed, stream, view_count, on_device)
-    named = _positions(batch_size, start, stop, share, at_a_time).map(_plain(maker.name_examples), **_PARALLEL)
+    named = _named(maker, batch_size, start, stop, share, at_a_time)
     if source.images is not None and on_device:
         finished = named.map(_plain(lambda batch: maker.finish(maker.take(batch))), **_PARALLEL)
     elif source.images is not None and crop.are_small(spec.image_size, *source.images.shape[1:3]):
@@ -69,6 +70,19 @@ def training_batches(
         parts = finished.batch(part_size // made, drop_remainder=True)
         return parts.map(_plain(lambda batch: tf.nest.map_structure(_joined, batch))).prefetch(1)
     return untuned(finished.prefetch(AHEAD))
+
+
+def _named(maker, batch_size, start, stop, share, at_a_time):
+    """What `maker.name_examples` makes of the positions of every batch.
+
+    Steps are taken together by their number, wherever a run starts and stops: what a kernel rounds may depend on the place in a tensor.
+    """
+    a_step = share.mine * (batch_size // share.parts // at_a_time if at_a_time else 1)
+    together = max(1, _NUMBERED // (share.mine * batch_size // share.parts))
+    first, last = start // together * together, -(-stop // together) * together
+    batches = _positions(batch_size, first, last, share, at_a_time).batch(together * a_step)
+    named = batches.map(_plain(maker.name_examples), num_parallel_calls=-(-THREADS // together), deterministic=True).unbatch()
+    return named.skip((start - first) * a_step).take((stop - start) * a_step)
 
 
 def _positions(batch_size, start, stop, share, at_a_time):
@@ -95,8 +109,9 @@ class _ViewMaker:
             self._images = None if source.images is None else tf.constant(source.images)
             self._keys = None if source.encoded is None else source.storage.tensor(source.encoded)
 
-    def name_examples(self, positions):
-        """Which images, and the numbers that their views are made by."""
+    def name_examples(self, batches):
+        """Which images, and the numbers that their views are made by, for the positions of several batches, int64 [K, B]."""
+        positions = tf.reshape(batches, [-1])
         example = example_at(positions, self._seed, self._stream, len(self._source))
         draws = views.draw(self._seed, positions, self._views, self._policy)
         batch = {"position": positions, "example": example}
@@ -104,7 +119,8 @@ class _ViewMaker:
             batch["label"] = tf.gather(self._labels, example)
         if self._crop_only:
             batch["draws"] = draws
-        return {**batch, "numbers": on_host.prepare(draws, self._policy, self._spec.channels, self._crop_only)}
+        batch["numbers"] = on_host.prepare(draws, self._policy, self._spec.channels, self._crop_only)
+        return tf.nest.map_structure(lambda of: tf.reshape(of, [-1, batches.shape[1], *of.shape[1:]]), batch)
 
     def take(self, batch):
         """Adds the images, where they have one size."""
