@@ -73,6 +73,21 @@ def test_steps_are_the_same_bit_for_bit_wherever_a_run_starts_and_stops(source, 
         np.testing.assert_array_equal(made, whole[position][2])
 
 
+@pytest.mark.parametrize(("share", "at_a_time"), [(pipeline.Share(), 0), (pipeline.Share(), 2), (pipeline.Share(2, 1, 1), 0)])
+def test_steps_are_taken_together_by_their_number(monkeypatch, share, at_a_time):
+    """Not by where a run starts: batches of 4, two steps together, for steps 1 to 3."""
+
+    class Maker:
+        def name_examples(self, batches):
+            return {"position": batches, "step": tf.repeat(tf.reduce_min(batches) // 4, tf.shape(batches)[0])}
+
+    monkeypatch.setattr(pipeline, "_NUMBERED", 8 // share.parts)
+    named = list(pipeline._named(Maker(), 4, 1, 4, share, at_a_time))
+    positions = [batch["position"].numpy().tolist() for batch in named]
+    assert sum(positions, []) == [position for position in range(4, 16) if share.parts == 1 or position % 4 >= 2]
+    assert all(batch["step"] == batch["position"][0] // 4 // 2 * 2 for batch in named)
+
+
 def test_every_epoch_is_another_permutation(reference):
     assert sorted(reference) == list(range(3 * COUNT))
     epochs = [[reference[position][0] for position in range(epoch * COUNT, (epoch + 1) * COUNT)] for epoch in range(3)]

@@ -73,7 +73,7 @@ def training_batches(
 
 
 def _named(maker, batch_size, start, stop, share, at_a_time):
-    """What `maker.name_examples` makes of the positions of every batch.
+    """What `maker.name_examples` makes of the positions of every batch, [B, …].
 
     Steps are taken together by their number, wherever a run starts and stops: what a kernel rounds may depend on the place in a tensor.
     """
@@ -110,7 +110,7 @@ class _ViewMaker:
             self._keys = None if source.encoded is None else source.storage.tensor(source.encoded)
 
     def name_examples(self, batches):
-        """Which images, and the numbers that their views are made by, for the positions of several batches, int64 [K, B]."""
+        """Which images, and the numbers that their views are made by, [K, B, …], for the positions of K batches, int64 [K, B]."""
         positions = tf.reshape(batches, [-1])
         example = example_at(positions, self._seed, self._stream, len(self._source))
         draws = views.draw(self._seed, positions, self._views, self._policy)
