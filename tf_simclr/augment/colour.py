@@ -93,8 +93,12 @@ def distort(images, factors):
     Returns:
       float32 [B, H, W, C] in [0, 1].
     """
+    return apply(images, *compose(factors, images.shape[-1]))
+
+
+def apply(images, matrix, of_mean):
+    """`distort` by what `compose` returns."""
     channels = images.shape[-1]
-    matrix, of_mean = compose(factors, channels)
     offset = tf.linalg.matvec(of_mean, tf.reduce_mean(images, axis=[1, 2]))
     if channels == 1:
         out = images * matrix[:, None] + offset[:, None, None, :]

@@ -81,21 +81,44 @@ def resampling_matrix(start, length, pixels, size, reverse=None):
     Returns:
       float32 [B, size, pixels]; rows sum to 1.
     """
-    sample = tf.range(size, dtype=tf.float32)[None, :]
-    if reverse is not None:
-        sample = tf.where(reverse[:, None], size - 1.0 - sample, sample)
+    if isinstance(pixels, int) and lies_between_two(pixels, size):
+        return interpolation_matrix(places(start, length, size, reverse), pixels)
     pixel = tf.range(tf.cast(pixels, tf.float32))
-    centre = start[:, None] + (sample + 0.5) * (length[:, None] / size)
-    first, last = tf.floor(start)[:, None], tf.math.ceil(start + length)[:, None] - 1.0
-    # A sample lies between two pixels, or beyond the last one that it may see.
-    if isinstance(pixels, int) and pixels < 2 * size:
-        return tf.nn.relu(1.0 - tf.abs(tf.clip_by_value(centre - 0.5, first, last)[..., None] - pixel))
+    centre, first, last = _centres(start, length, size, reverse)
     side = reduction(length, size)[:, None]
     block, count = _quotient(pixel - first, side), _quotient(last - first, side)
     centre = tf.clip_by_value((centre - first) / side - 0.5, 0.0, count)
     inside = tf.cast((pixel >= first) & (pixel <= last), tf.float32)
     weights = tf.nn.relu(1.0 - tf.abs(centre[..., None] - block[:, None, :])) * inside[:, None, :]
     return weights * (1.0 / tf.reduce_sum(weights, axis=-1, keepdims=True))
+
+
+def lies_between_two(pixels, size):
+    """Whether every sample of intervals of a row of so many pixels lies between two of them, none being averaged before."""
+    return pixels < 2 * size
+
+
+def places(start, length, size, reverse=None):
+    """Where the samples of `resampling_matrix` lie in the row of pixels, float32 [B, size], the first pixel's place being 0.
+
+    A place between two pixels takes of each by how near it is. Only where `lies_between_two`.
+    """
+    centre, first, last = _centres(start, length, size, reverse)
+    return tf.clip_by_value(centre - 0.5, first, last)
+
+
+def interpolation_matrix(places, pixels):
+    """The matrix that takes, of a row of pixels, what lies at places [B, S] between them: float32 [B, S, pixels]."""
+    return tf.nn.relu(1.0 - tf.abs(places[..., None] - tf.range(pixels, dtype=tf.float32)))
+
+
+def _centres(start, length, size, reverse):
+    """Middles of samples, [B, size], the first pixel's left end being 0, and the first and last pixel that they may see, [B, 1]."""
+    sample = tf.range(size, dtype=tf.float32)[None, :]
+    if reverse is not None:
+        sample = tf.where(reverse[:, None], size - 1.0 - sample, sample)
+    centre = start[:, None] + (sample + 0.5) * (length[:, None] / size)
+    return centre, tf.floor(start)[:, None], tf.math.ceil(start + length)[:, None] - 1.0
 
 
 def crop_resize_flip(images, boxes, flips, size):

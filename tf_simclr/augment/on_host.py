@@ -11,7 +11,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from tf_simclr.augment import blur, colour, crop, views
+from tf_simclr.augment import blur, by_lines, colour, crop, views
 
 _TILE = 16  # rows; less work in smaller tiles, but more and slower products
 
@@ -53,44 +53,13 @@ def make_together(images, numbers, size, policy):
     Returns:
       A list of V float32 [B, S, S, C] in [0, 1].
     """
-    return _traced(_make_together, images.shape, size, views.crops_of(policy))(images, numbers)
+    return _traced(by_lines.make_views, images.shape, size, views.crops_of(policy), compiled=True)(images, numbers)
 
 
 @functools.cache
-def _traced(function, shape, size, crops):
+def _traced(function, shape, size, crops, compiled=None):
     """What makes the views of images of a shape, which may be partly unknown; a process traces it once, and not for every data set."""
-    return tf.function(functools.partial(function, size=size, crops=crops), autograph=False)
-
-
-def _make_together(images, numbers, size, crops):
-    planes = tf.transpose(tf.cast(images, tf.float32) * (1.0 / 255.0), [0, 3, 1, 2])
-    height, width = (known or found for known, found in zip(planes.shape[2:], tf.unstack(tf.shape(planes)[2:])))
-    # View by view, so that what is worked out for all of them at once is cut without copies.
-    numbers = {name: tf.stack(tf.unstack(of, axis=1)) for name, of in numbers.items()}
-    count, of_boxes = numbers["boxes"].shape[0], tf.reshape(numbers.pop("boxes"), [-1, crop.DRAWS])
-    boxes, flips = views.boxes_of(of_boxes, height, width, size, crops)
-    rows = tf.split(crop.resampling_matrix(boxes[:, 0], boxes[:, 2], height, size), count)
-    columns = tf.split(crop.resampling_matrix(boxes[:, 1], boxes[:, 3], width, size, flips), count)
-    each = ({name: of[view] for name, of in numbers.items()} for view in range(count))
-    return [_resample_together(planes, *matrices, of_view, size) for *matrices, of_view in zip(rows, columns, each)]
-
-
-def _resample_together(planes, rows, columns, numbers, size):
-    """One view: planes are the channels of images in [0, 1], float32 [B, C, H, W]; the matrices are float32 [B, S, H] and [B, S, W]."""
-    channels, width = planes.shape[1], tf.shape(planes)[3]
-    if "sigma" in numbers:
-        pixel = tf.range(size, dtype=tf.float32)
-        weights = blur.kernel(numbers["sigma"][:, None, None], pixel, pixel, size)
-        rows, columns = weights @ rows, weights @ columns
-    shrunk = tf.reshape(rows[:, None] @ planes, [-1, channels * size, width])
-    resized = tf.reshape(tf.matmul(shrunk, columns, transpose_b=True), [-1, channels, size * size])
-    if "colour" in numbers:
-        matrix, of_mean = tf.unstack(numbers["colour"], axis=1)
-        offset = tf.reduce_sum(of_mean * tf.reduce_mean(resized, axis=2)[:, None], axis=2)
-        # By TensorFlow's kernel: oneDNN's, which `@` is, shares the work among cores, and half of the pixels have to go to the other one.
-        mixed = tf.raw_ops.BatchMatMulV3(x=matrix, y=resized, Tout=tf.float32)
-        resized = tf.clip_by_value(mixed + offset[:, :, None], 0.0, 1.0)
-    return tf.reshape(tf.transpose(resized, [0, 2, 1]), [-1, size, size, channels])
+    return tf.function(functools.partial(function, size=size, crops=crops), autograph=False, jit_compile=compiled)
 
 
 def make_one(image, numbers, size, policy):
@@ -109,12 +78,20 @@ def make_one(image, numbers, size, policy):
 
 def _make_one(image, numbers, size, crops):
     def small():
-        images, of_images = tf.nest.map_structure(lambda of: of[None], (image, numbers))
-        return [made[0] for made in _make_together(images, of_images, size, crops)]
+        return tf.unstack(_make_small(image, numbers, size, crops), numbers["boxes"].shape[0])
 
     if not crop.are_small(size):
         return _make_large(image, numbers, size, crops)
     return tf.cond(crop.are_small(*tf.unstack(tf.shape(image)[:2])), small, lambda: _make_large(image, numbers, size, crops))
+
+
+def _make_small(image, numbers, size, crops):
+    """`make_one` of an image whose crops are fractions of pixels; too small a task to be worth other operations than the train step's."""
+    boxes, flips = views.boxes_of(numbers["boxes"], *tf.unstack(tf.shape(image)[:2]), size, crops)
+    made = crop.crop_resize_flip(image[None], boxes, flips, size)
+    if "sigma" in numbers:
+        made = blur.blur(made, numbers["sigma"])
+    return colour.apply(made, *tf.unstack(numbers["colour"], axis=1)) if "colour" in numbers else made
 
 
 def _make_large(image, numbers, size, crops):
