@@ -24,7 +24,7 @@ def make_views(images, numbers, size, crops):
       A list of V float32 [B, S, S, C] in [0, 1].
     """
     height, width, channels = images.shape[1:]
-    step = functools.partial(_step, numbers["boxes"][0, 0, 0] >= 0.0)
+    step = functools.partial(_step, tf.cast(numbers["boxes"][0, 0, 0], tf.int32))
     sample = functools.partial(_sample, height=height, width=width, size=size, crops=crops)
     by_columns = tf.reshape(step(_turn, tf.reshape(images, [-1, height, width * channels])), [-1, width, channels * height])
     made = []
@@ -37,7 +37,7 @@ def make_views(images, numbers, size, crops):
             of_rows = tf.transpose(step(_mean, pixels), [0, 2, 1])
             mean = step(_mean, _resample(step, of_rows, rows, weights))
             pixels = step(_recolour, pixels, of_view["colour"], mean)
-        by_rows = step(_turn, tf.reshape(pixels, [-1, size * channels, height]))
+        by_rows = tf.reshape(step(_turn, tf.reshape(pixels, [-1, size * channels, height])), [-1, height, size * channels])
         made.append(tf.reshape(_resample(step, by_rows, rows, weights, _clip), [-1, size, size, channels]))
     return made
 
@@ -49,11 +49,11 @@ def _step(always, function, *tensors):
     them among cores, which would have to fetch what the other one has written. Reshapes between steps cost nothing; in a step they keep XLA
     from using vectors.
     """
-    return tf.cond(always, lambda: function(*tensors), lambda: tf.nest.map_structure(tf.zeros_like, function(*tensors)))
+    return tf.switch_case(always, [lambda: function(*tensors)] + 2 * [lambda: tf.nest.map_structure(tf.zeros_like, function(*tensors))])
 
 
 def _turn(lines):
-    return tf.transpose(lines, [0, 2, 1])
+    return tf.reshape(tf.transpose(lines, [0, 2, 1]), [-1, lines.shape[1]])
 
 
 def _sample(boxes, height, width, size, crops):
