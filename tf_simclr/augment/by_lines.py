@@ -24,7 +24,7 @@ def make_views(images, numbers, size, crops):
       A list of V float32 [B, S, S, C] in [0, 1].
     """
     height, width, channels = images.shape[1:]
-    step = functools.partial(_step, tf.cast(numbers["boxes"][0, 0, 0], tf.int32))
+    step = functools.partial(_step, numbers["boxes"][0, 0, 0] >= 0.0)
     sample = functools.partial(_sample, height=height, width=width, size=size, crops=crops)
     by_columns = tf.reshape(step(_turn, tf.reshape(images, [-1, height, width * channels])), [-1, width, channels * height])
     made = []
@@ -49,7 +49,17 @@ def _step(always, function, *tensors):
     them among cores, which would have to fetch what the other one has written. Reshapes between steps cost nothing; in a step they keep XLA
     from using vectors.
     """
-    return tf.switch_case(always, [lambda: function(*tensors)] + 2 * [lambda: tf.nest.map_structure(tf.zeros_like, function(*tensors))])
+    made = []
+
+    def taken():
+        made.append(function(*tensors))
+        return made[0]
+
+    def other():
+        least = tf.sort(tf.stack([0.0, *(tf.cast(tf.reshape(of, [-1])[0], tf.float32) for of in tensors)]))[0]
+        return tf.nest.map_structure(lambda of: tf.fill(of.shape, tf.cast(least, of.dtype)), made[0])
+
+    return tf.cond(always, taken, other)
 
 
 def _turn(lines):
