@@ -1,6 +1,7 @@
 """For native code that says on standard error what no user can act on."""
 
 import contextlib
+import functools
 import os
 import sys
 
@@ -21,3 +22,12 @@ def silence():
         sys.stderr.flush()
         os.dup2(kept, 2)
         os.close(kept)
+
+
+@functools.cache
+def hush_compiler():
+    """Has XLA compile something, since at the first time in a process it says that it did, whatever is to be logged."""
+    import tensorflow as tf
+
+    with silence(), tf.init_scope(), tf.device("CPU:0"):
+        tf.function(tf.identity, jit_compile=True)(0.0)

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tf_simclr.augment import on_host
+from tf_simclr.augment import by_lines, on_host
 from tf_simclr.augment.views import finish
 from tf_simclr.config import DataConfig, FinetuneConfig, ModelConfig, PretrainConfig
 from tf_simclr.data import decode, from_arrays, load_data, pipeline
@@ -172,9 +172,10 @@ def test_plain_batches_are_all_images_once_in_order(source):
 
 def test_views_are_traced_once_for_settings_of_views_that_are_alike(source, monkeypatch):
     """Not for every data set; and what differs in the settings of the views is not mixed up."""
-    made, name = [], "_make_together" if source.images is not None else "_make_one"
-    real = getattr(on_host, name)
-    monkeypatch.setattr(on_host, name, lambda *arguments, **settings: (made.append(settings), real(*arguments, **settings))[1])
+    made = []
+    module, name = (by_lines, "make_views") if source.images is not None else (on_host, "_make_one")
+    real = getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *arguments, **settings: (made.append(settings), real(*arguments, **settings))[1])
     views = []
     for policy, traced in ((WHOLE, 1), (dataclasses.replace(WHOLE, learning_rate=0.5, steps=3), 1), (CROPS, 2), (WHOLE, 2)):
         (batch,) = batches(source, 5, 0, 1, policy=policy)

@@ -1,6 +1,6 @@
 """The views of `views.random_crop` and `views.recolour`, equal within rounding, made the way that is quick on a CPU.
 
-- Small images are made by the batch: there, what counts is the number of operations. Blur is multiplied into the matrices of the crop.
+- Small images of one size are made by the batch, see `by_lines`.
 - Larger ones are made one at a time, so that an image stays in the cache of its core and threads work on different images. What the
   crop does not see is cut off first, as bytes, and TensorFlow's kernel of bilinear interpolation makes the view of the rest. Only the
   views that are blurred are multiplied with the blur's matrices, in tiles of rows without the zeros around them.
@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_simclr.augment import blur, by_lines, colour, crop, views
+from tf_simclr.silence import hush_compiler
 
 _TILE = 16  # rows; less work in smaller tiles, but more and slower products
 
@@ -45,7 +46,7 @@ def make_together(images, numbers, size, policy):
     """Views of a batch of small images.
 
     Args:
-      images: uint8 [B, H, W, C].
+      images: uint8 [B, H, W, C] of known shape.
       numbers: what `prepare` returns, with the V views of every image: [B, V, …].
       size: S, side of the output in pixels.
       policy: see `views.make_view`.
@@ -53,6 +54,7 @@ def make_together(images, numbers, size, policy):
     Returns:
       A list of V float32 [B, S, S, C] in [0, 1].
     """
+    hush_compiler()
     return _traced(by_lines.make_views, images.shape, size, views.crops_of(policy), compiled=True)(images, numbers)
 
 
@@ -86,7 +88,7 @@ def _make_one(image, numbers, size, crops):
 
 
 def _make_small(image, numbers, size, crops):
-    """`make_one` of an image whose crops are fractions of pixels; too small a task to be worth other operations than the train step's."""
+    """`make_one` of an image whose crops have fractions of pixels, by the operations of the train step."""
     boxes, flips = views.boxes_of(numbers["boxes"], *tf.unstack(tf.shape(image)[:2]), size, crops)
     made = crop.crop_resize_flip(image[None], boxes, flips, size)
     if "sigma" in numbers:

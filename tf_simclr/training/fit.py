@@ -11,6 +11,7 @@ from tf_simclr.data.pipeline import Share
 from tf_simclr.errors import Interrupted, NotFiniteError
 from tf_simclr.optimizers.build import build
 from tf_simclr.run_directory import last_metrics
+from tf_simclr.silence import hush_compiler
 from tf_simclr.training import callbacks as told
 from tf_simclr.training.checkpoints import Checkpoints
 from tf_simclr.training.models import NOT_FINITE
@@ -115,6 +116,8 @@ def prepare(model, fit, total_steps, config):
     optimizer = build(model.network, fit, total_steps)
     optimizer.build(model.network.trainable_variables)
     model.policy = fit
+    if config.jit:
+        hush_compiler()
     # A TPU's steps are compiled without being asked.
     model.compile(optimizer, jit_compile=config.jit and not config.on_tpu, steps_per_execution=config.steps_per_execution)
     return optimizer

@@ -1,0 +1,34 @@
+"""What makes views of small images quick; what they are is in test_on_host."""
+
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from tf_simclr.augment import by_lines, on_host, views
+from tf_simclr.config import PretrainConfig
+
+POLICY = PretrainConfig(blur=0.0)
+
+
+def operations():
+    """What XLA makes of two views each of 256 images."""
+    images = tf.constant(np.random.default_rng(0).integers(0, 256, (256, 32, 32, 3), np.uint8))
+    numbers = on_host.prepare(views.draw(1, tf.range(256, dtype=tf.int64), [0, 1], POLICY), POLICY, 3)
+
+    @tf.function(jit_compile=True, autograph=False)
+    def make(images, boxes, colour):
+        return by_lines.make_views(images, {"boxes": boxes, "colour": colour}, 32, views.crops_of(POLICY))
+
+    return make.experimental_get_compiler_ir(images, numbers["boxes"], numbers["colour"])(stage="optimized_hlo")
+
+
+def test_steps_are_neither_merged_nor_shared_among_cores(monkeypatch):
+    shared = "outer_dimension_partitions"  # what XLA notes at an operation that threads share
+    found = operations()
+    assert found.count(" conditional(") == 1 + 2 * 7
+    assert shared not in found
+    monkeypatch.setattr(by_lines, "_step", lambda always, function, *tensors: function(*tensors))
+    found = operations()
+    assert " conditional(" not in found
+    assert (shared in found) == (len(os.sched_getaffinity(0)) > 1 and tf.__version__ < "2.16")  # later ones note it elsewhere
