@@ -132,7 +132,9 @@ def _finish(pixels, numbers, size):
     matrix, of_mean = tf.unstack(numbers["colour"] * (1.0 / 255.0))
     rows = tf.reshape(pixels, [size, size * channels])  # long ones, as short ones are slow to sum and to add to
     mean = tf.reduce_mean(tf.reshape(tf.reduce_mean(rows, axis=0), [size, channels]), axis=0)
-    coloured = tf.reshape(tf.matmul(tf.reshape(pixels, [-1, channels]), matrix, transpose_b=True), rows.shape)
+    # By TensorFlow's kernel: oneDNN's, which `tf.matmul` is, gives half of the pixels to another core, which works on another image.
+    coloured = tf.raw_ops.BatchMatMulV3(x=tf.reshape(pixels, [-1, channels]), y=matrix, adj_y=True, Tout=tf.float32)
+    coloured = tf.reshape(coloured, rows.shape)
     coloured += tf.tile(tf.linalg.matvec(of_mean, mean), [size])
     return tf.reshape(tf.clip_by_value(coloured, 0.0, 1.0), [size, size, channels])
 
