@@ -97,7 +97,7 @@ def distort(images, factors):
 
 
 def apply(images, matrix, of_mean):
-    """`distort` by what `compose` returns."""
+    """`distort` by what `compose` returns, float32 [B, C, C] each."""
     channels = images.shape[-1]
     offset = tf.linalg.matvec(of_mean, tf.reduce_mean(images, axis=[1, 2]))
     if channels == 1:

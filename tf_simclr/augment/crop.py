@@ -81,9 +81,9 @@ def resampling_matrix(start, length, pixels, size, reverse=None):
     Returns:
       float32 [B, size, pixels]; rows sum to 1.
     """
-    if isinstance(pixels, int) and lies_between_two(pixels, size):
-        return interpolation_matrix(places(start, length, size, reverse), pixels)
     pixel = tf.range(tf.cast(pixels, tf.float32))
+    if isinstance(pixels, int) and lies_between_two(pixels, size):
+        return tf.nn.relu(1.0 - tf.abs(places(start, length, size, reverse)[..., None] - pixel))
     centre, first, last = _centres(start, length, size, reverse)
     side = reduction(length, size)[:, None]
     block, count = _quotient(pixel - first, side), _quotient(last - first, side)
@@ -107,11 +107,6 @@ def places(start, length, size, reverse=None):
     return tf.clip_by_value(centre - 0.5, first, last)
 
 
-def interpolation_matrix(places, pixels):
-    """The matrix that takes, of a row of pixels, what lies at places [B, S] between them: float32 [B, S, pixels]."""
-    return tf.nn.relu(1.0 - tf.abs(places[..., None] - tf.range(pixels, dtype=tf.float32)))
-
-
 def _centres(start, length, size, reverse):
     """Middles of samples, [B, size], the first pixel's left end being 0, and the first and last pixel that they may see, [B, 1]."""
     sample = tf.range(size, dtype=tf.float32)[None, :]
@@ -125,7 +120,7 @@ def crop_resize_flip(images, boxes, flips, size):
     """Crops, resizes and flips a batch.
 
     Args:
-      images: uint8 or float [B, H, W, C] in 0–255.
+      images: uint8 or float [B, H, W, C] in 0–255; one image may stand for all.
       boxes: float32 [B, 4], see `sample_boxes`.
       flips: bool [B].
       size: int, side of the square output in pixels.

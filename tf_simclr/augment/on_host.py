@@ -1,6 +1,6 @@
 """The views of `views.random_crop` and `views.recolour`, equal within rounding, made the way that is quick on a CPU.
 
-- Small images of one size are made by the batch, see `by_lines`.
+- Small images of one size are made by the batch, see `by_lines`; of several sizes, one at a time, as by the train step.
 - Larger ones are made one at a time, so that an image stays in the cache of its core and threads work on different images. What the
   crop does not see is cut off first, as bytes, and TensorFlow's kernel of bilinear interpolation makes the view of the rest. Only the
   views that are blurred are multiplied with the blur's matrices, in tiles of rows without the zeros around them.
@@ -60,7 +60,7 @@ def make_together(images, numbers, size, policy):
 
 @functools.cache
 def _traced(function, shape, size, crops, compiled=None):
-    """What makes the views of images of a shape, which may be partly unknown; a process traces it once, and not for every data set."""
+    """What makes the views of images of a shape; a process traces and compiles it once, and not for every data set."""
     return tf.function(functools.partial(function, size=size, crops=crops), autograph=False, jit_compile=compiled)
 
 
