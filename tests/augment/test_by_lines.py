@@ -1,6 +1,8 @@
 """What makes views of small images quick; what they are is in test_on_host."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import tensorflow as tf
@@ -33,3 +35,18 @@ def test_steps_are_neither_merged_nor_shared_among_cores(monkeypatch):
     found = operations()
     assert " conditional(" not in found
     assert (shared in found) == (len(os.sched_getaffinity(0)) > 1 and tf.__version__ < "2.16")  # later ones do not note it
+
+
+def test_compiling_says_nothing():
+    program = """
+import tf_simclr
+import tensorflow as tf
+from tf_simclr.augment import on_host, views
+from tf_simclr.config import FitConfig
+numbers = on_host.prepare(views.draw(1, tf.range(2, dtype=tf.int64), [0], FitConfig()), FitConfig(), 1)
+print(on_host.make_together(tf.zeros([2, 8, 8, 1], tf.uint8), numbers, 8, FitConfig())[0].shape)
+"""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout.endswith("(2, 8, 8, 1)\n"), done.stderr
+    assert "XLA" not in done.stderr and "log messages" not in done.stderr

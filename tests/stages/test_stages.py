@@ -38,7 +38,7 @@ def pretrained(root):
 
 def finetuning(run_dir, pretrained, **changes):
     """Settings, with which the classes are told apart whatever the seed."""
-    return tiny.settings("finetune", run_dir, from_run=str(pretrained), finetune__epochs=80.0, **changes)
+    return tiny.settings("finetune", run_dir, from_run=str(pretrained), finetune__epochs=107.0, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,7 @@ def test_linear_evaluation_leaves_the_features_as_they_are(root, pretrained):
 @pytest.mark.smoke
 def test_self_distillation_keeps_up_with_its_teacher(root, finetuned):
     result = tf_simclr.run(tiny.settings("distill", root / "self", from_run=str(finetuned), distill__epochs=21.0), tiny.data())
-    assert result["accuracy"] > RunDirectory(finetuned).result["accuracy"] - 20  # of 48 images, and a third is chance
+    assert result["accuracy"] > RunDirectory(finetuned).result["accuracy"] - 10
     assert result["parameters"] == RunDirectory(finetuned).result["parameters"]
     assert rows(root / "self")[-1]["agreement"] > 0.8
 
